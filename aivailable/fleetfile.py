@@ -1,0 +1,255 @@
+"""TOML text to Fleet and back; the only place that knows the keys of a fleet file.
+
+Every mistake is told with the file, the key's path, what was expected and the nearest valid name.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aivailable.documents import load_resolved, resolved_document
+from aivailable.errors import UserError
+from aivailable.model.fleet import Fleet, ModelSpec, Variant, Where
+from aivailable.model.names import MODEL_NAME, slug, unsafe_in_job
+from aivailable.model.source import parse_source
+
+ERRORS_SHOWN_MAX = 10
+
+OWNED_FLAGS = {
+    "-c": "context",
+    "--ctx-size": "context",
+    "--max-model-len": "context",
+    "-np": "concurrency",
+    "--parallel": "concurrency",
+    "--max-num-seqs": "concurrency",
+    "-a": "name",
+    "--alias": "name",
+    "--served-model-name": "name",
+    "-m": "source",
+    "--model": "source",
+    "-ngl": "",
+    "--n-gpu-layers": "",
+    "--gpu-layers": "",
+    "--gpu-memory-utilization": "",
+    "--kv-cache-memory-bytes": "",
+    "--host": "",
+    "--port": "",
+    "--simulated": "",
+}
+"""Engine flags that the plan sets, with the fleet key that steers them (empty: none does)."""
+
+
+def _name(value: str) -> str:
+    if not MODEL_NAME.fullmatch(value):
+        raise ValueError("expected a letter or digit, then at most 127 of letters, digits and . _ / : -")
+    if not slug(value):
+        raise ValueError("needs at least one letter or digit")
+    return value
+
+
+def _safe(value: str) -> str:
+    if why := unsafe_in_job(value):
+        raise ValueError(f"forbidden characters: {why}")
+    return value
+
+
+def _source(value: str) -> str:
+    parse_source(_safe(value))
+    return value
+
+
+def _flag(value: str) -> str:
+    name = _safe(value).split("=", 1)[0]
+    if name in OWNED_FLAGS:
+        key = OWNED_FLAGS[name]
+        raise ValueError(f"{name} is set by the plan" + (f"; use the key `{key}`" if key else ""))
+    return value
+
+
+SafeText = Annotated[str, AfterValidator(_safe)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+
+
+class _Cluster(_Section):
+    mesh: Literal["bridge", "host", "none"] | None = None
+    driver: Literal["docker", "exec", "raw_exec"] | None = None
+
+
+class _Where(_Section):
+    vendor: Literal["nvidia", "amd"] | None = None
+    card: SafeText | None = None
+    node_class: Annotated[SafeText | None, Field(alias="class")] = None
+
+
+class _Variant(_Section):
+    source: Annotated[str, AfterValidator(_source)]
+    flags: list[Annotated[str, AfterValidator(_flag)]] = []
+    resolved: dict[str, Any] | None = None
+
+
+class _Model(_Section):
+    name: Annotated[str, AfterValidator(_name)]
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    min_available: Annotated[int, Field(ge=0)] = 1
+    priority: Annotated[int, Field(ge=1, le=100)] = 50
+    context: Annotated[int, Field(ge=16, le=16_777_216)] = 8192
+    concurrency: Annotated[int, Field(ge=1, le=65_536)] = 8
+    where: _Where = _Where()
+    variant: Annotated[list[_Variant], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _available(self) -> "_Model":
+        if self.min_available > self.replicas:
+            raise ValueError(f"min_available = {self.min_available} is more than replicas = {self.replicas}")
+        return self
+
+
+class _File(_Section):
+    cluster: _Cluster = _Cluster()
+    model: list[_Model] = []
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "_File":
+        seen: dict[str, str] = {}
+        for model in self.model:
+            other = seen.get(slug(model.name))
+            if other == model.name:
+                raise ValueError(f"the model name {other!r} occurs twice")
+            if other is not None:
+                raise ValueError(f"the model names {other!r} and {model.name!r} share the slug {slug(other)!r}")
+            seen[slug(model.name)] = model.name
+        return self
+
+
+def parse_fleet(text: str, *, where: str) -> Fleet:
+    """The fleet that a fleet file describes.
+
+    Args:
+        text: The TOML text.
+        where: What to call the file in messages.
+
+    Raises:
+        UserError: Anything wrong, with key path, expectation and nearest valid name.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not TOML: {error}", hint="correct that line") from error
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        raise _told(error, where) from error
+    return Fleet(
+        models=tuple(_model(model, index, where) for index, model in enumerate(file.model)),
+        mesh=file.cluster.mesh,
+        driver=file.cluster.driver,
+    )
+
+
+def dump_fleet_file(fleet: Fleet, *, resolved: bool = False) -> str:
+    """The fleet as TOML text that `parse_fleet` reads back; `resolved` keeps pinned revisions and profiles."""
+    document: dict[str, Any] = {}
+    cluster = {key: value for key, value in (("mesh", fleet.mesh), ("driver", fleet.driver)) if value}
+    if cluster:
+        document["cluster"] = cluster
+    document["model"] = [_model_table(model, resolved=resolved) for model in fleet.models]
+    return tomli_w.dumps(document)
+
+
+def _model(model: _Model, index: int, where: str) -> ModelSpec:
+    return ModelSpec(
+        name=model.name,
+        replicas=model.replicas,
+        min_available=model.min_available,
+        priority=model.priority,
+        context=model.context,
+        concurrency=model.concurrency,
+        where=Where(vendor=model.where.vendor, card=model.where.card, node_class=model.where.node_class),
+        variants=tuple(
+            Variant(
+                source=variant.source,
+                flags=tuple(variant.flags),
+                resolved=load_resolved(variant.resolved, where=f"{where}: model[{index}].variant[{position}].resolved")
+                if variant.resolved is not None
+                else None,
+            )
+            for position, variant in enumerate(model.variant)
+        ),
+    )
+
+
+def _model_table(model: ModelSpec, *, resolved: bool) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "name": model.name,
+        "replicas": model.replicas,
+        "min_available": model.min_available,
+        "priority": model.priority,
+        "context": model.context,
+        "concurrency": model.concurrency,
+    }
+    restrictions = {"vendor": model.where.vendor, "card": model.where.card, "class": model.where.node_class}
+    if kept := {key: value for key, value in restrictions.items() if value is not None}:
+        table["where"] = kept
+    table["variant"] = []
+    for variant in model.variants:
+        entry: dict[str, Any] = {"source": variant.source}
+        if variant.flags:
+            entry["flags"] = list(variant.flags)
+        if resolved and variant.resolved:
+            entry["resolved"] = resolved_document(variant.resolved)
+        table["variant"].append(entry)
+    return table
+
+
+def _told(error: ValidationError, where: str) -> UserError:
+    lines: list[str] = []
+    hint = ""
+    unknown_keys_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    for found in unknown_keys_first[:ERRORS_SHOWN_MAX]:
+        location = found["loc"]
+        path = key_path(location)
+        if found["type"] == "extra_forbidden":
+            valid = _keys_at(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), valid, n=1)
+            lines.append(f"{where}: {path}: unknown key")
+            hint = hint or (f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(valid)}")
+        elif found["type"] == "missing":
+            lines.append(f"{where}: {path}: missing")
+            hint = hint or f"add `{location[-1]}`"
+        else:
+            given = "" if isinstance(found["input"], dict | list | BaseModel) else f", got {found['input']!r}"
+            text = found["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {path + ': ' if path else ''}{text}{given}")
+            hint = hint or "correct that value"
+    if (more := error.error_count() - len(lines)) > 0:
+        lines.append(f"… and {more} more")
+    return UserError("\n".join(lines), hint=f"{hint}; nothing was changed" if not hint.endswith("?") else hint)
+
+
+def key_path(location: Sequence[str | int]) -> str:
+    """`("model", 0, "variant", 1, "source")` as `model[0].variant[1].source`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+_SECTIONS: dict[tuple[str, ...], type[_Section]] = {
+    (): _File,
+    ("cluster",): _Cluster,
+    ("model",): _Model,
+    ("model", "where"): _Where,
+    ("model", "variant"): _Variant,
+}
+
+
+def _keys_at(location: Sequence[str | int]) -> list[str]:
+    section = _SECTIONS[tuple(part for part in location if isinstance(part, str))]
+    return [field.alias or name for name, field in section.model_fields.items()]

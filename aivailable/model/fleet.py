@@ -1,0 +1,113 @@
+"""The desired state: which models, how many replicas, from which weights."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aivailable.model.names import slug
+
+
+class Engine(StrEnum):
+    """The program that serves a variant."""
+
+    VLLM = "vllm"
+    LLAMACPP = "llamacpp"
+
+
+class WeightsFormat(StrEnum):
+    """Container format of a variant's weights; it decides the engine."""
+
+    SAFETENSORS = "safetensors"
+    GGUF = "gguf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What the headers of a model's files say; enough to compute a footprint without the files.
+
+    Sizes in bytes and element counts. `weights_bytes` is the sum over all tensors as stored.
+    `input_embedding_bytes` is the token-embedding table, which llama.cpp keeps in host memory unless it is tied to
+    the output. `key_size` and `value_size` are elements per KV head and layer. `weights_type` is the field's name of
+    the most common tensor type by bytes (`BF16`, `Q4_1`, …).
+    """
+
+    format: WeightsFormat
+    architecture: str
+    weights_bytes: int
+    input_embedding_bytes: int
+    layers: int
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    key_size: int
+    value_size: int
+    vocabulary: int
+    context_limit: int
+    weights_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A source pinned once: the revision, the checksum and the profile read from the headers.
+
+    `sha256` is that of the one file, or of the lines `<sha256>  <name>` of several. `path` is where the file lies on
+    the machine that resolved it (local and `package:` sources only), else empty.
+    """
+
+    revision: str
+    sha256: str
+    profile: Profile
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Concrete weights for one engine. `flags` are passed to the engine as given, after the planned ones."""
+
+    source: str
+    flags: tuple[str, ...] = ()
+    resolved: Resolved | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Restricts the cards of a model. `card` is a shell pattern on the card's name; case does not matter."""
+
+    vendor: str | None = None
+    card: str | None = None
+    node_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model of the fleet; variants in order of preference.
+
+    `context` is the tokens one request may use, `concurrency` how many requests at full context each replica holds
+    in VRAM, `priority` 1 to 100 (higher goes first), `min_available` how many replicas must stay serving.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    replicas: int = 1
+    min_available: int = 1
+    priority: int = 50
+    context: int = 8192
+    concurrency: int = 8
+    where: Where = Where()
+
+    @property
+    def slug(self) -> str:
+        """The name as DNS, job ids and statistics carry it."""
+        return slug(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The whole desired state. `mesh` and `driver` None mean: what suits the cluster (see `placement`)."""
+
+    models: tuple[ModelSpec, ...] = ()
+    mesh: str | None = None
+    driver: str | None = None
+
+    def model(self, name: str) -> ModelSpec | None:
+        """The model of that name, or None."""
+        return next((m for m in self.models if m.name == name), None)

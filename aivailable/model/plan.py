@@ -1,0 +1,134 @@
+"""What shall run where, the ordered actions that lead there, and the reasons for what is not placed."""
+
+from dataclasses import dataclass
+
+from aivailable.model.footprint import Footprint
+from aivailable.model.replica import Replica, ReplicaSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """What a card must offer for the replica to run there; becomes hard constraints of the job.
+
+    `memory_mib` is the least total memory, so that a claim is never tried on a card that could not hold it.
+    """
+
+    vendor: str
+    memory_mib: int
+    slice_mib: int
+    compute_capability_min: float | None = None
+    gfx: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One replica on one node. `cards` (uuids) and `slices` go together, one entry per card used.
+
+    `flags` is what the engine is started with, complete but for addresses and paths. `image` names the container
+    for container drivers, `priority` is that of the model.
+    """
+
+    spec: ReplicaSpec
+    replica: int
+    node: str
+    node_id: str
+    cards: tuple[str, ...]
+    slices: tuple[int, ...]
+    claim_mib: tuple[int, ...]
+    footprint: Footprint
+    requirement: Requirement
+    flags: tuple[str, ...] = ()
+    image: str = ""
+    priority: int = 50
+
+    @property
+    def job_id(self) -> str:
+        """The id of the Nomad job that runs this replica."""
+        return self.spec.job_id(self.replica)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Register the job of a placement."""
+
+    placement: Placement
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Stop and purge the job of a replica."""
+
+    replica: Replica
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Start `placement`, wait until it serves, stop `replica`."""
+
+    replica: Replica
+    placement: Placement
+    why: str
+
+
+Action = Start | Stop | Move
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
+    """A card that came close: how many MiB it is short (0 when the rule is not about memory)."""
+
+    node: str
+    card: str
+    short_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One rule that forbids a replica, on how many cards, and the cards that came closest.
+
+    `rule` is a short stable name, `text` the sentence for people.
+    """
+
+    rule: str
+    count: int
+    text: str
+    nearest: tuple[Nearest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """A replica that found no place, why, and what would help."""
+
+    model: str
+    replica: int
+    reasons: tuple[Reason, ...]
+    would_help: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardUse:
+    """One card before and after the plan, in MiB of booked slices."""
+
+    node: str
+    uuid: str
+    name: str
+    total_mib: int
+    before_mib: int
+    after_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The outcome of `plan(fleet, snapshot)`.
+
+    `placements` are all replicas that shall run, kept ones included. `actions` are in an order that is valid at every
+    step. `seconds` is set by who measured it; the planner has no clock.
+    """
+
+    placements: tuple[Placement, ...] = ()
+    actions: tuple[Action, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+    cards: tuple[CardUse, ...] = ()
+    seconds: float = 0.0

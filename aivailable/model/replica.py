@@ -1,0 +1,92 @@
+"""One running engine process of a model, as asked for (spec) and as observed."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aivailable.model.fleet import Engine, Variant
+from aivailable.model.names import slug
+
+
+class ReplicaState(StrEnum):
+    """Where a replica is in its life."""
+
+    PENDING = "pending"
+    FETCHING = "fetching"
+    LOADING = "loading"
+    SERVING = "serving"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSpec:
+    """What is asked of one replica. Never edited: another spec is another job.
+
+    `driver` is Nomad's task driver, `mesh` one of `bridge`, `host`, `none`.
+    """
+
+    model: str
+    variant: Variant
+    engine: Engine
+    context: int
+    concurrency: int
+    driver: str
+    mesh: str
+    simulated: bool = False
+
+    @property
+    def hash8(self) -> str:
+        """Eight hex digits over what the user asked for.
+
+        The claim, the card and the path of a file are left out: a better estimate, another card or another machine
+        that resolved the same weights must not restart a healthy engine.
+        """
+        resolved = self.variant.resolved
+        identity = {
+            "model": self.model,
+            "source": self.variant.source,
+            "revision": resolved.revision if resolved else "",
+            "sha256": resolved.sha256 if resolved else "",
+            "flags": self.variant.flags,
+            "engine": self.engine,
+            "context": self.context,
+            "concurrency": self.concurrency,
+            "driver": self.driver,
+            "mesh": self.mesh,
+            "simulated": self.simulated,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+    def job_id(self, replica: int) -> str:
+        """The Nomad job id of replica number `replica`: `llm-<slug>-<replica>-<hash8>`."""
+        return f"llm-{slug(self.model)}-{replica}-{self.hash8}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One replica as observed: its job, where it runs and how it is.
+
+    `variant` is the variant's source, `vendor` the vendor its job asks for. `cards` are uuids; `claim_mib` is per card,
+    in whole slices as booked.
+    `address` is `host:port` of the engine while it is registered, else empty. `note` says in words what the state
+    does not (why it waits, why it was lost).
+    """
+
+    model: str
+    variant: str
+    replica: int
+    job: str
+    state: ReplicaState
+    vendor: str = ""
+    alloc: str = ""
+    node: str = ""
+    cards: tuple[str, ...] = ()
+    claim_mib: tuple[int, ...] = ()
+    measured_mib: int | None = None
+    load_s: float | None = None
+    requests_per_s: float | None = None
+    address: str = ""
+    note: str = ""

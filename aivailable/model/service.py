@@ -1,0 +1,42 @@
+"""What the registry and the secret store hold: engine instances and API keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ENGINE_SERVICE = "llm-engine"
+"""The one Consul service name under which every engine is registered; its tag is the model's slug."""
+
+FLEET_KEY = "aivailable/fleet"
+EVENTS_KEY = "aivailable/events"
+LEADER_KEY = "aivailable/leader"
+KEYS_PATH = "aivailable/keys"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One registered instance of a service. `passing`: all its health checks pass."""
+
+    id: str
+    service: str
+    address: str
+    port: int
+    passing: bool
+    node: str = ""
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """One client's key. `models` names what it may use; empty means all of them.
+
+    `id` is public (logs, lists, Envoy's client name); `secret` is what the client sends.
+    """
+
+    id: str
+    secret: str = field(repr=False)
+    models: tuple[str, ...] = ()
+
+    def may_use(self, model: str) -> bool:
+        """Whether this key may send requests to `model`."""
+        return not self.models or model in self.models

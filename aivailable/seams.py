@@ -1,0 +1,121 @@
+"""The seams: narrow protocols to everything outside, each with a real and an embedded implementation.
+
+They stand in one file because several rooms use each of them. Implementations live in `clients` (real) and
+`embedded`; `tests/contract` runs one suite over both.
+
+`changed` methods share one form: they return as soon as the index differs from `since`, else after `timeout_s`, and
+always give the index of now. Start with 0. They may return early; callers look at the state, never at the event.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aivailable.model.events import ClusterEvent
+from aivailable.model.service import Instance
+from aivailable.model.snapshot import Snapshot
+from aivailable.model.source import Source
+
+
+class Cluster(Protocol):
+    """The scheduler that runs jobs: Nomad, or the embedded stand-in."""
+
+    def snapshot(self) -> Snapshot:
+        """Nodes, cards, free slices and replicas as they are now."""
+
+    def submit(self, job_id: str, text: str) -> None:
+        """Register a job given as HCL text; a job of that id that exists already is left as it is.
+
+        Raises:
+            UserError: The cluster refuses the text, with its words.
+        """
+
+    def stop(self, job_id: str) -> None:
+        """Stop a job and purge it; an unknown id is no error."""
+
+    def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until nodes, jobs or allocations differ from index `since`."""
+
+    def events(self, limit: int) -> tuple[ClusterEvent, ...]:
+        """The newest `limit` things that happened to nodes and allocations, oldest first."""
+
+    def logs(self, job_id: str, *, tail_lines: int, follow: bool = False) -> Iterator[str]:
+        """Lines of the engine task's output, the newest allocation's last `tail_lines` first, then what follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """One value of the key-value store. `index` is the ModifyIndex for compare-and-set."""
+
+    value: bytes
+    index: int
+
+
+class Registry(Protocol):
+    """Who is where and healthy, and the small shared state: Consul, or the embedded stand-in."""
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """All registered instances of a service, passing or not."""
+
+    def services_changed(self, service: str, since: int, timeout_s: float) -> int:
+        """Wait until the instances of a service or their health differ from index `since`."""
+
+    def get(self, key: str) -> KeyValue | None:
+        """The value under a key, or None."""
+
+    def put(self, key: str, value: bytes, *, index: int | None = None) -> bool:
+        """Write a value; with `index` only if the key still has that ModifyIndex (0: does not exist yet).
+
+        Returns:
+            Whether it was written.
+        """
+
+    def key_changed(self, key: str, since: int, timeout_s: float) -> int:
+        """Wait until the value under a key differs from index `since`."""
+
+    def lock(self, key: str, *, timeout_s: float) -> AbstractContextManager[bool]:
+        """Hold a lock; the value says whether it was got within `timeout_s`. It is lost with its holder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A model source found: where its file or folder lies, its checksum, and the revision it was pinned to.
+
+    `sha256` is that of the one file, or of the lines `<sha256>  <name>` of a folder's files in order of their names.
+    """
+
+    path: Path
+    sha256: str
+    revision: str = ""
+
+
+class Hub(Protocol):
+    """Where model files come from."""
+
+    def locate(self, source: Source) -> Located:
+        """Find a source and pin it.
+
+        Raises:
+            UserError: There is no such source, or it is of a kind that cannot be used here.
+        """
+
+
+class Secrets(Protocol):
+    """Small secret documents by path: Nomad Variables, or a 0600 file. Paths have no dots."""
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """The paths below a prefix, sorted."""
+
+    def read(self, path: str) -> Mapping[str, str] | None:
+        """The items at a path, or None."""
+
+    def write(self, path: str, items: Mapping[str, str]) -> None:
+        """Write the items at a path, replacing what was there."""
+
+    def delete(self, path: str) -> None:
+        """Remove a path; an unknown one is no error."""
+
+    def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until any secret differs from index `since`."""
