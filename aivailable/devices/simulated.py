@@ -1,0 +1,116 @@
+"""Simulated cards from a TOML file, one file for a rack of nodes."""
+
+import difflib
+import tomllib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from aivailable.errors import UserError
+from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
+
+NODE_KEYS: Mapping[str, type] = {"name": str, "class": str, "rack": str, "card": list}
+CARD_KEYS: Mapping[str, type] = {
+    "vendor": str,
+    "name": str,
+    "memory_mib": int,
+    "compute_capability": float,
+    "gfx": str,
+    "bandwidth_gb_s": float,
+    "uuid": str,
+    "driver_version": str,
+    "pci": str,
+}
+_TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", list: "a list of tables"}
+_UUID_SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "simulated.aivailable")
+
+
+def load_nodes(text: str, *, where: str) -> tuple[Node, ...]:
+    """Nodes with simulated cards; ids and missing uuids follow from names, so they stay the same from run to run.
+
+    Args:
+        text: TOML: `[[node]]` with `name`, optional `class` and `rack`, and `[[node.card]]` with `vendor`, `name`,
+            `memory_mib` as the driver reports it, `compute_capability` (NVIDIA) or `gfx` (AMD), optional
+            `bandwidth_gb_s`, `uuid`, `driver_version`, `pci`.
+        where: What to call the file in messages.
+
+    Raises:
+        UserError: Anything wrong, with key path and nearest valid name.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not TOML: {error}", hint="correct that line") from error
+    _check(document, {"node": list}, (), where, "")
+    tables = document.get("node", [])
+    nodes = tuple(_node(table, f"node[{index}]", where) for index, table in enumerate(tables))
+    if not nodes:
+        raise UserError(f"{where}: node: missing", hint="an inventory needs at least one [[node]]")
+    names = [node.name for node in nodes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{where}: two nodes are named {twice!r}", hint="give each node its own name")
+    uuids = [card.uuid for node in nodes for card in node.cards]
+    if twice := next((one for one in uuids if uuids.count(one) > 1), None):
+        raise UserError(f"{where}: two cards have the uuid {twice!r}", hint="give each card its own uuid, or none")
+    return nodes
+
+
+def _node(table: Any, path: str, where: str) -> Node:
+    _check(table, NODE_KEYS, ("name",), where, path)
+    name = table["name"]
+    return Node(
+        id=str(uuid.uuid5(_UUID_SPACE, name)),
+        name=name,
+        node_class=table.get("class", ""),
+        rack=table.get("rack", ""),
+        vendor_plugin="simulated",
+        cards=tuple(
+            _card(card, name, index, f"{path}.card[{index}]", where) for index, card in enumerate(table.get("card", []))
+        ),
+    )
+
+
+def _card(table: Any, node: str, index: int, path: str, where: str) -> Card:
+    _check(table, CARD_KEYS, ("vendor", "name", "memory_mib"), where, path)
+    if table["vendor"] not in list(Vendor):
+        raise UserError(f"{where}: {path}.vendor: {table['vendor']!r}", hint=f"expected {' or '.join(Vendor)}")
+    vendor = Vendor(table["vendor"])
+    kind = "compute_capability" if vendor is Vendor.NVIDIA else "gfx"
+    if kind not in table:
+        raise UserError(f"{where}: {path}.{kind}: missing", hint=f"a card of {vendor} needs `{kind}`")
+    if table["memory_mib"] < SLICE_MIB:
+        raise UserError(f"{where}: {path}.memory_mib: {table['memory_mib']}", hint=f"at least {SLICE_MIB}")
+    return Card(
+        uuid=table.get("uuid") or f"GPU-{uuid.uuid5(_UUID_SPACE, f'{node}/{index}')}",
+        index=index,
+        vendor=vendor,
+        name=table["name"],
+        total_mib=table["memory_mib"],
+        compute_capability=table.get("compute_capability"),
+        gfx=table.get("gfx"),
+        bandwidth_gb_s=table.get("bandwidth_gb_s"),
+        driver_version=table.get("driver_version", ""),
+        pci=table.get("pci", ""),
+        simulated=True,
+        free_slices=table["memory_mib"] // SLICE_MIB,
+    )
+
+
+def _check(table: Any, keys: Mapping[str, type], required: tuple[str, ...], where: str, path: str) -> None:
+    """Refuse unknown keys, wrong types and missing keys of one table."""
+    if not isinstance(table, dict):
+        raise UserError(f"{where}: {path}: expected a table", hint="write [[node]] and [[node.card]]")
+    prefix = f"{path}." if path else ""
+    for key, value in table.items():
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(keys)}"
+            raise UserError(f"{where}: {prefix}{key}: unknown key", hint=hint)
+        kinds = (int, float) if keys[key] is float else (keys[key],)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UserError(
+                f"{where}: {prefix}{key}: expected {_TYPE_NAMES[keys[key]]}, got {value!r}", hint="correct that value"
+            )
+    for key in required:
+        if key not in table:
+            raise UserError(f"{where}: {prefix}{key}: missing", hint=f"add `{key}`")
