@@ -1,0 +1,9 @@
+"""Placements to Nomad job text, from the templates in `jobs/`.
+
+Belongs here: the strict, pure step from one typed placement to HCL text, and the quoting that nothing gets out of.
+Does not: decisions, environment or store access from a template, I/O other than reading templates.
+"""
+
+from aivailable.rendering.jobs import RenderedJob, render
+
+__all__ = ["RenderedJob", "render"]

@@ -1,0 +1,147 @@
+"""One Nomad job per replica, from one placement."""
+
+import posixpath
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from aivailable.errors import UserError
+from aivailable.model.fleet import Engine
+from aivailable.model.names import slug
+from aivailable.model.plan import Placement
+from aivailable.model.service import ENGINE_SERVICE
+from aivailable.model.source import SourceKind, parse_source
+from aivailable.rendering.quoting import duration, hcl_string
+from aivailable.settings import Settings, shipped
+
+CONTAINER_MODEL_DIR = "/model"
+"""Where a container sees the folder of its model file."""
+
+HOST_MEMORY_MIB = {Engine.LLAMACPP: 1024, Engine.VLLM: 6144}
+"""Host memory a task reserves. llama.cpp: 200 MiB RSS with a 135M model, more with the prompt cache. vLLM: 3.7 GB PSS
+over its three processes without KV cache in host memory, peaks higher while it loads."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedJob:
+    """A job as Nomad takes it."""
+
+    id: str
+    text: str
+
+
+def render(placement: Placement, settings: Settings) -> RenderedJob:
+    """The Nomad job that runs this replica: hard constraints for what must hold, affinities for what the plan prefers.
+
+    Raises:
+        UserError: The mesh is not one that is rendered, a string may not reach a job, or the model file has no path.
+    """
+    spec = placement.spec
+    if spec.mesh != "none":
+        raise UserError(
+            f'model {spec.model}: mesh = "{spec.mesh}" cannot be rendered by this version', hint='set mesh = "none"'
+        )
+    template = _templates().get_template(f"{spec.engine}.nomad.hcl.j2")
+    return RenderedJob(id=placement.job_id, text=template.render(_values(placement, settings)))
+
+
+def _templates() -> Environment:
+    # Autoescape is for HTML; here every inserted value goes through the filter `hcl`, and a test holds them to it.
+    environment = Environment(
+        loader=FileSystemLoader(shipped("jobs")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - see above
+    )
+    environment.filters["hcl"] = hcl_string
+    return environment
+
+
+def _values(placement: Placement, settings: Settings) -> dict[str, object]:
+    spec = placement.spec
+    path = _model_path(placement)
+    in_container = spec.driver == "docker"
+    seen_at = posixpath.join(CONTAINER_MODEL_DIR, posixpath.basename(path)) if in_container else path
+    return {
+        "id": placement.job_id,
+        "description": _description(placement),
+        "priority": placement.priority,
+        "slug": slug(spec.model),
+        "service": ENGINE_SERVICE,
+        "meta": _meta(placement),
+        "node_id": placement.node_id,
+        "driver": spec.driver,
+        "command": [] if in_container else _command(spec.engine, settings),
+        "image": placement.image,
+        "model": spec.model,
+        "model_path": seen_at,
+        "mount_source": posixpath.dirname(path) if in_container else "",
+        "mount_target": CONTAINER_MODEL_DIR,
+        "flags": placement.flags,
+        "devices": _devices(placement),
+        "memory_mib": HOST_MEMORY_MIB[spec.engine],
+        "check_interval": duration(settings.check_interval_s),
+        "shutdown_delay": duration(settings.shutdown_delay_s),
+        "kill_timeout": duration(settings.kill_timeout_s),
+        "restart_delay": duration(settings.restart_delay_s),
+    }
+
+
+def _description(placement: Placement) -> str:
+    simulated = " (simulated)" if placement.spec.simulated else ""
+    return f"{placement.spec.model}, replica {placement.replica}, {placement.spec.engine.value}{simulated}"
+
+
+def _meta(placement: Placement) -> Mapping[str, str]:
+    """Only what never changes for a replica: a changed job meta would restart the engine."""
+    spec = placement.spec
+    return {
+        "model": spec.model,
+        "variant": spec.variant.source,
+        "engine": spec.engine.value,
+        "replica": str(placement.replica),
+        "claim_mib": ",".join(str(mib) for mib in placement.claim_mib),
+        "context": str(spec.context),
+        "concurrency": str(spec.concurrency),
+        "simulated": "true" if spec.simulated else "false",
+    }
+
+
+def _devices(placement: Placement) -> list[dict[str, object]]:
+    needs = placement.requirement
+    constraints = [
+        ("${device.attr.slice_mib}", "=", str(needs.slice_mib)),
+        ("${device.attr.memory}", ">=", f"{needs.memory_mib} MiB"),
+    ]
+    if needs.compute_capability_min is not None:
+        constraints.append(("${device.attr.compute_capability}", ">=", str(needs.compute_capability_min)))
+    if needs.gfx:
+        constraints.append(("${device.attr.gfx}", "set_contains_any", ",".join(needs.gfx)))
+    return [
+        {"name": f"{needs.vendor}/vram", "count": slices, "uuid": uuid, "constraints": constraints}
+        for uuid, slices in zip(placement.cards, placement.slices, strict=True)
+    ]
+
+
+def _command(engine: Engine, settings: Settings) -> list[str]:
+    if engine is Engine.VLLM:
+        return shlex.split(settings.vllm_command)
+    return shlex.split(settings.llamacpp_command) or [sys.executable, "-m", "aivailable.engines.llamacpp"]
+
+
+def _model_path(placement: Placement) -> str:
+    variant = placement.spec.variant
+    source = parse_source(variant.source)
+    if source.kind is SourceKind.NODE:
+        return source.location
+    if variant.resolved and variant.resolved.path:
+        return variant.resolved.path
+    raise UserError(
+        f"model {placement.spec.model}: where {variant.source} lies on the nodes is not known",
+        hint="use a node: source, or a local file on a simulated rack",
+    )

@@ -1,0 +1,132 @@
+# Written by AIvailable; never edited: a changed replica is another job.
+job "llm-qwen3-8b-1-c7c4d1a6" {
+  type     = "service"
+  priority = 70
+
+  ui {
+    description = "qwen3-8b, replica 1, vllm"
+  }
+
+  meta {
+    model = "qwen3-8b"
+    variant = "/srv/models/Qwen3-8B"
+    engine = "vllm"
+    replica = "1"
+    claim_mib = "20480"
+    context = "8192"
+    concurrency = "8"
+    simulated = "false"
+  }
+
+  group "engine" {
+    count          = 1
+    shutdown_delay = "2s"
+
+    # In place first, for a crash; then on another card by `reschedule`.
+    restart {
+      attempts = 3
+      interval = "1m"
+      delay    = "1s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "2s"
+      delay_function = "exponential"
+      max_delay      = "1m"
+      unlimited      = true
+    }
+
+    affinity {
+      attribute = "${node.unique.id}"
+      value     = "id-node7"
+      weight    = 100
+    }
+
+    network {
+      port "http" {}
+    }
+
+    service {
+      name     = "llm-engine"
+      port     = "http"
+      provider = "consul"
+      tags     = ["qwen3-8b"]
+
+      meta {
+        model   = "qwen3-8b"
+        engine  = "vllm"
+        replica = "1"
+        job     = "llm-qwen3-8b-1-c7c4d1a6"
+        alloc   = "${NOMAD_ALLOC_ID}"
+      }
+
+      check {
+        name     = "ready"
+        type     = "http"
+        path     = "/health"
+        interval = "1s"
+        timeout  = "2s"
+      }
+    }
+
+    task "engine" {
+      driver       = "docker"
+      kill_timeout = "30s"
+
+      config {
+        image        = "vllm/vllm-openai-rocm:v0.32.0"
+        network_mode = "host"
+        ipc_mode     = "host"
+
+        mount {
+          type     = "bind"
+          source   = "/srv/models"
+          target   = "/model"
+          readonly = true
+        }
+        args = [
+          "/model/Qwen3-8B",
+          "--served-model-name", "qwen3-8b",
+          "--host", "${NOMAD_IP_http}",
+          "--port", "${NOMAD_PORT_http}",
+          "--max-model-len",
+          "8192",
+        ]
+      }
+
+      resources {
+        cpu    = 500
+        memory = 6144
+
+        device "amd/vram" {
+          count = 40
+
+          constraint {
+            attribute = "${device.attr.slice_mib}"
+            operator  = "="
+            value     = "512"
+          }
+
+          constraint {
+            attribute = "${device.attr.memory}"
+            operator  = ">="
+            value     = "20480 MiB"
+          }
+
+          constraint {
+            attribute = "${device.attr.gfx}"
+            operator  = "set_contains_any"
+            value     = "gfx90a,gfx942"
+          }
+
+          affinity {
+            attribute = "${device.attr.uuid}"
+            value     = "GPU-7"
+            weight    = 100
+          }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,164 @@
+"""Rendered jobs: golden files, and that no string gets out of its quotes."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aivailable.errors import UserError
+from aivailable.model.fleet import Engine, Variant
+from aivailable.model.footprint import Footprint
+from aivailable.model.names import unsafe_in_job
+from aivailable.model.plan import Placement, Requirement
+from aivailable.model.replica import ReplicaSpec
+from aivailable.rendering import render
+from aivailable.settings import Settings, shipped
+from tests.samples import EIGHT_B, SMALL, variant
+
+GOLDEN = Path(__file__).parent / "golden"
+SETTINGS = Settings(llamacpp_command="python3 -m aivailable.engines.llamacpp")
+FOOTPRINT = Footprint(weights_mib=1, kv_mib=1, activation_mib=1, graphs_mib=0, context_mib=1, margin_mib=1)
+OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, preserve_heredocs=False)
+
+
+def llamacpp(**facts: Any) -> Placement:
+    spec = ReplicaSpec(
+        model="SmolLM2-135M",
+        variant=variant(SMALL, "/models/m.gguf"),
+        engine=Engine.LLAMACPP,
+        context=2048,
+        concurrency=4,
+        driver="raw_exec",
+        mesh="none",
+        simulated=True,
+    )
+    placement = Placement(
+        spec=spec,
+        replica=0,
+        node="node1",
+        node_id="id-node1",
+        cards=("GPU-node1-0",),
+        slices=(2,),
+        claim_mib=(1024,),
+        footprint=FOOTPRINT,
+        requirement=Requirement(vendor="nvidia", memory_mib=1024, slice_mib=512, compute_capability_min=5.0),
+        flags=("-c", "8192", "-np", "4", "--simulated"),
+    )
+    return replace(placement, **facts)
+
+
+def vllm() -> Placement:
+    spec = ReplicaSpec(
+        model="qwen3-8b",
+        variant=variant(EIGHT_B, "/srv/models/Qwen3-8B"),
+        engine=Engine.VLLM,
+        context=8192,
+        concurrency=8,
+        driver="docker",
+        mesh="none",
+    )
+    return Placement(
+        spec=spec,
+        replica=1,
+        node="node7",
+        node_id="id-node7",
+        cards=("GPU-7",),
+        slices=(40,),
+        claim_mib=(20480,),
+        footprint=FOOTPRINT,
+        requirement=Requirement(vendor="amd", memory_mib=20480, slice_mib=512, gfx=("gfx90a", "gfx942")),
+        flags=("--max-model-len", "8192"),
+        image="vllm/vllm-openai-rocm:v0.32.0",
+        priority=70,
+    )
+
+
+def parsed(text: str) -> dict[str, Any]:
+    jobs: dict[str, Any] = hcl2.loads(text, serialization_options=OPTIONS)["job"][0]
+    (job,) = jobs.values()
+    return dict(job)
+
+
+def task(text: str) -> dict[str, Any]:
+    (group,) = parsed(text)["group"][0].values()
+    (found,) = group["task"][0].values()
+    return dict(found)
+
+
+@pytest.mark.parametrize(("name", "placement"), [("llamacpp", llamacpp()), ("vllm", vllm())])
+def test_a_job_reads_as_its_golden_file(name: str, placement: Placement) -> None:
+    text = render(placement, SETTINGS).text
+
+    assert text == (GOLDEN / f"{name}.nomad.hcl").read_text()
+
+
+@pytest.mark.parametrize("name", ["llamacpp", "vllm"])
+def test_a_golden_file_is_hcl(name: str) -> None:
+    text = (GOLDEN / f"{name}.nomad.hcl").read_text()
+
+    assert parsed(text)["meta"][0]["replica"] in {"0", "1"}
+    assert task(text)["resources"][0]["device"]
+
+
+def test_the_same_placement_gives_the_same_text() -> None:
+    assert render(llamacpp(), SETTINGS) == render(llamacpp(), SETTINGS)
+
+
+def test_a_mesh_that_is_not_rendered_is_refused() -> None:
+    with pytest.raises(UserError, match="mesh"):
+        render(llamacpp(spec=replace(llamacpp().spec, mesh="bridge")), SETTINGS)
+
+
+def test_a_model_file_of_unknown_place_is_refused() -> None:
+    spec = replace(llamacpp().spec, variant=Variant(source="hf:a/b"))
+    with pytest.raises(UserError, match="hf:a/b"):
+        render(llamacpp(spec=spec), SETTINGS)
+
+
+@pytest.mark.parametrize("text", ["${NOMAD_SECRETS_DIR}", "$${X}", "%{x}", "a\nb"])
+def test_what_would_be_interpolated_is_refused_whatever_way_it_came(text: str) -> None:
+    with pytest.raises(UserError, match="may not reach a Nomad job"):
+        render(llamacpp(flags=(text,)), SETTINGS)
+
+
+HOSTILE = st.text(
+    st.sampled_from(list("\"\\'`$%{}#/*\n<>= ax")) | st.characters(codec="utf-8", exclude_categories=("Cs",)),
+    max_size=30,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(HOSTILE, max_size=3), HOSTILE)
+def test_no_flag_or_name_gets_out_of_its_string(flags: list[str], name: str) -> None:
+    placement = llamacpp(flags=tuple(flags), spec=replace(llamacpp().spec, model=name))
+    if any(unsafe_in_job(text) for text in (*flags, name)):
+        with pytest.raises(UserError):
+            render(placement, SETTINGS)
+        return
+
+    text = render(placement, SETTINGS).text
+
+    args = [json_unquoted(word) for word in task(text)["config"][0]["args"]]
+    assert args[2:] == [
+        *("--model", "/models/m.gguf", "--alias", name, "--host", "${NOMAD_IP_http}", "--port", "${NOMAD_PORT_http}"),
+        *flags,
+    ]
+
+
+def json_unquoted(word: str) -> str:
+    """python-hcl2 leaves the two escapes that quoting makes."""
+    return re.sub(r'\\(["\\])', r"\1", word)
+
+
+@pytest.mark.parametrize("template", sorted(shipped("jobs").glob("*.j2")), ids=lambda path: path.name)
+def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> None:
+    plain = {"priority", "memory_mib", "device.count", "key", "attribute"}
+    for inserted in re.findall(r"{{(.*?)}}", template.read_text()):
+        value = inserted.strip()
+        assert value.endswith("| hcl") or value in plain or value.startswith("command_or_image("), value
+    assert len(template.read_text().splitlines()) <= 150
