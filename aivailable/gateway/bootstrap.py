@@ -1,0 +1,123 @@
+"""Envoy's bootstrap: what never changes while it runs. All paths are relative to the gateway's directory."""
+
+from aivailable.gateway.clusters import CLUSTERS_FILE
+from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, KEYS_FILE
+from aivailable.gateway.policies import Policies, Resource
+from aivailable.gateway.routes import MODEL_MISSING, MODEL_NAMESPACE, MODEL_UNREADABLE, ROUTES_FILE, ROUTES_NAME
+from aivailable.settings import Settings
+
+HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
+STREAM_IDLE_TIMEOUT = "600s"
+"""Longest silence on a stream: an engine may read a long prompt for minutes before its first token."""
+
+_HCM = f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager"
+
+
+def bootstrap(settings: Settings, policies: Policies, *, http_port: int, probe_port: int) -> Resource:
+    """The bootstrap document: admin on a Unix socket, the two listeners, and where the changing parts come from."""
+    return {
+        "node": {"id": "gateway", "cluster": "aivailable"},
+        "admin": {"address": {"pipe": {"path": "admin.sock"}}},
+        "dynamic_resources": {"cds_config": _file_source(CLUSTERS_FILE)},
+        "static_resources": {
+            "listeners": [
+                _listener("http", settings.gateway_address, http_port, _http_manager(policies)),
+                _listener("probes", settings.gateway_address, probe_port, _probe_manager()),
+            ]
+        },
+    }
+
+
+def _listener(name: str, address: str, port: int, manager: Resource) -> Resource:
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def _http_manager(policies: Policies) -> Resource:
+    return {
+        "@type": _HCM,
+        "stat_prefix": "http",
+        "codec_type": "AUTO",
+        "server_name": "aivailable",
+        "rds": {"route_config_name": ROUTES_NAME, "config_source": _file_source(ROUTES_FILE)},
+        "http_filters": _filters(),
+        "access_log": [
+            {
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": "access.log",
+                    "log_format": {"json_format": policies.access_log},
+                },
+            }
+        ],
+        "local_reply_config": {"mappers": policies.local_replies},
+        "stream_idle_timeout": STREAM_IDLE_TIMEOUT,
+        "request_headers_timeout": "10s",
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+    }
+
+
+def _filters() -> list[Resource]:
+    """In order: preflights need no key; no body is read without one; rights are judged when the model is known."""
+    return [
+        {"name": "envoy.filters.http.cors", "typed_config": {"@type": f"{HTTP}.cors.v3.Cors"}},
+        {
+            "name": AUTH_FILTER,
+            "config_discovery": {"config_source": _file_source(KEYS_FILE), "type_urls": [AUTH_TYPE]},
+        },
+        {
+            "name": "envoy.filters.http.json_to_metadata",
+            "typed_config": {
+                "@type": f"{HTTP}.json_to_metadata.v3.JsonToMetadata",
+                "request_rules": {
+                    "allow_content_types_regex": {"regex": r"(?i)application/json(\s*;.*)?"},
+                    "rules": [
+                        {
+                            "selectors": [{"key": "model"}],
+                            "on_present": {"metadata_namespace": MODEL_NAMESPACE, "key": "model", "type": "STRING"},
+                            "on_missing": _model(MODEL_MISSING),
+                            "on_error": _model(MODEL_UNREADABLE),
+                        }
+                    ],
+                },
+            },
+        },
+        {"name": "envoy.filters.http.rbac", "typed_config": {"@type": f"{HTTP}.rbac.v3.RBAC"}},
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {
+                "@type": f"{HTTP}.router.v3.Router",
+                "dynamic_stats": False,
+                "suppress_envoy_headers": True,
+            },
+        },
+    ]
+
+
+def _model(value: str) -> Resource:
+    return {"metadata_namespace": MODEL_NAMESPACE, "key": "model", "value": value}
+
+
+def _probe_manager() -> Resource:
+    """`/ready` for load balancers and supervisors: no key, no log."""
+    ready = {"match": {"path": "/ready"}, "direct_response": {"status": 200, "body": {"inline_string": "ready\n"}}}
+    return {
+        "@type": _HCM,
+        "stat_prefix": "probes",
+        "server_name": "aivailable",
+        "route_config": {"name": "probes", "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [ready]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": f"{HTTP}.router.v3.Router"}}],
+    }
+
+
+def _file_source(path: str) -> Resource:
+    return {"resource_api_version": "V3", "path_config_source": {"path": f"./{path}"}}

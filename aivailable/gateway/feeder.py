@@ -1,0 +1,93 @@
+"""The feeder: watches fleet, instances and keys, and publishes Envoy's files. Needs no controller."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from aivailable.documents import load_fleet
+from aivailable.errors import AivailableError
+from aivailable.gateway.policies import Policies
+from aivailable.gateway.publishing import Publisher, files
+from aivailable.model.fleet import Fleet
+from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, KEYS_PATH, ApiKey
+from aivailable.seams import Registry, Secrets
+from aivailable.settings import Settings, shipped
+
+WATCH_TIMEOUT_S = 1.0
+"""How long one blocking query waits; bounds the time to stop."""
+
+_log = logging.getLogger(__name__)
+
+
+class Feeder:
+    """Keeps the gateway's files equal to what the stores say; what cannot be read leaves the last good files."""
+
+    def __init__(self, registry: Registry, secrets: Secrets, directory: Path, settings: Settings) -> None:
+        self._registry = registry
+        self._secrets = secrets
+        self._settings = settings
+        self._policies = Policies.read(shipped("envoy"))
+        self._publisher = Publisher(directory)
+        self._wake = threading.Event()
+
+    def publish_once(self) -> list[str]:
+        """Read the stores and write what changed; gives the names of the files written.
+
+        Raises:
+            AivailableError: A store cannot be read, or holds no fleet document where one should be.
+        """
+        instances = self._registry.instances(ENGINE_SERVICE)
+        wanted = files(self._fleet(), self._keys(), instances, self._settings, self._policies)
+        return self._publisher.publish(wanted)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish at every change until `stop` is set."""
+        watchers = [
+            self._watcher("fleet", stop, lambda since: self._registry.key_changed(FLEET_KEY, since, WATCH_TIMEOUT_S)),
+            self._watcher(
+                "health", stop, lambda since: self._registry.services_changed(ENGINE_SERVICE, since, WATCH_TIMEOUT_S)
+            ),
+            self._watcher("keys", stop, lambda since: self._secrets.changed(since, WATCH_TIMEOUT_S)),
+        ]
+        for watcher in watchers:
+            watcher.start()
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                self.publish_once()
+            except AivailableError as error:
+                _log.warning("the last good files stay: %s", error)
+            self._wake.wait(self._settings.tick_s)
+        for watcher in watchers:
+            watcher.join(2 * WATCH_TIMEOUT_S)
+
+    def _watcher(self, name: str, stop: threading.Event, changed: Callable[[int], int]) -> threading.Thread:
+        def watch() -> None:
+            index = 0
+            while not stop.is_set():
+                try:
+                    newer = changed(index)
+                except AivailableError as error:
+                    _log.warning("watching %s goes on after: %s", name, error)
+                    stop.wait(WATCH_TIMEOUT_S)
+                    continue
+                if newer != index:
+                    index = newer
+                    self._wake.set()
+            self._wake.set()
+
+        return threading.Thread(target=watch, name=f"feeder-{name}", daemon=True)
+
+    def _fleet(self) -> Fleet:
+        entry = self._registry.get(FLEET_KEY)
+        return load_fleet(entry.value, where=f"key {FLEET_KEY}") if entry else Fleet()
+
+    def _keys(self) -> tuple[ApiKey, ...]:
+        found: list[ApiKey] = []
+        for path in self._secrets.list(KEYS_PATH):
+            if items := self._secrets.read(path):
+                models = json.loads(items.get("models") or "[]")
+                found.append(ApiKey(id=path.rpartition("/")[2], secret=items["secret"], models=tuple(models)))
+        return tuple(found)

@@ -1,0 +1,161 @@
+"""RDS: from path and model to a cluster, and every answer that needs no engine.
+
+The order matters, the first match wins. Envoy chooses a route twice: before it has read the body (the body limit comes
+from that one, hence `_unread`) and again when the body's `model` is known.
+"""
+
+import json
+
+from aivailable.gateway.clusters import NOWHERE, cluster_name
+from aivailable.gateway.policies import Policies, Resource
+from aivailable.model.fleet import Fleet
+from aivailable.model.service import ApiKey
+from aivailable.settings import Settings
+
+ROUTES_FILE = "routes.json"
+ROUTES_NAME = "models"
+MODEL_NAMESPACE = "envoy.lb"
+MODEL_MISSING = "__none__"
+MODEL_UNREADABLE = "__error__"
+API_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+OTHER = "_other"
+"""Route name of everything that is not a known model: names that clients invent must not become statistics."""
+
+MIB = 1024 * 1024
+DIRECT_RESPONSE_BYTES_MAX = MIB
+"""Envoy's own limit of 4 KiB is too small for a list of many models."""
+
+_JSON_HEADER = {
+    "header": {"key": "content-type", "value": "application/json"},
+    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+}
+
+
+def route_configuration(fleet: Fleet, keys: tuple[ApiKey, ...], settings: Settings, policies: Policies) -> Resource:
+    """The one route configuration of the gateway."""
+    routes = [*_model_lists(fleet)]
+    for path in API_PATHS:
+        routes.extend(_path_routes(path, fleet, keys, policies))
+    routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
+    return {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": ROUTES_NAME,
+        "max_direct_response_body_size_bytes": DIRECT_RESPONSE_BYTES_MAX,
+        "virtual_hosts": [
+            {
+                "name": "models",
+                "domains": ["*"],
+                "request_body_buffer_limit": settings.body_limit_mib * MIB,
+                "typed_per_filter_config": {"envoy.filters.http.cors": policies.cors},
+                "routes": routes,
+            }
+        ],
+    }
+
+
+def _path_routes(path: str, fleet: Fleet, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:
+    no_model = _error("you must provide a model parameter", param="model")
+    unreadable = _error("the body is not valid JSON, or content-type is not application/json", param="model")
+    not_post = {"name": ":method", "string_match": {"exact": "POST"}, "invert_match": True}
+    return [
+        _answer({"path": path, "headers": [not_post]}, 405, _error("Use POST.", code="method_not_allowed")),
+        *(_to_model(path, model.name, keys, policies) for model in fleet.models),
+        _answer(_on_model(path, MODEL_MISSING), 400, no_model),
+        _answer(_on_model(path, MODEL_UNREADABLE), 400, unreadable),
+        _unknown_model(path),
+        _unread(path),
+        _answer({"path": path}, 400, no_model),
+    ]
+
+
+def _to_model(path: str, model: str, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
+    route: Resource = {
+        "name": model,
+        "match": _on_model(path, model),
+        "route": {"cluster": cluster_name(model), "timeout": "0s", "retry_policy": policies.retry},
+    }
+    allowed = [key.id for key in keys if key.may_use(model)]
+    if len(allowed) < len(keys):
+        route["typed_per_filter_config"] = {"envoy.filters.http.rbac": _only(allowed)}
+    return route
+
+
+def _only(clients: list[str]) -> Resource:
+    """Lets these clients pass and answers 403 to all others. A policy needs a principal; no client is named ``""``."""
+    principals = [{"header": {"name": "x-client-id", "string_match": {"exact": client}}} for client in clients or [""]]
+    return {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
+        "rbac": {
+            "rules": {
+                "action": "ALLOW",
+                "policies": {"allowed": {"permissions": [{"any": True}], "principals": principals}},
+            }
+        },
+    }
+
+
+def _unknown_model(path: str) -> Resource:
+    message = "The model `%DYNAMIC_METADATA(envoy.lb:model)%` does not exist or you do not have access to it."
+    return {
+        "name": OTHER,
+        "match": {"path": path, "dynamic_metadata": [_model_is({"present_match": True})]},
+        "direct_response": {
+            "status": 404,
+            "body_format": {
+                "content_type": "application/json",
+                "json_format": _error(message, param="model", code="model_not_found"),
+            },
+        },
+    }
+
+
+def _unread(path: str) -> Resource:
+    """The route before the body is read; its cluster has no endpoints, so that nothing can pass by it."""
+    has_body = {
+        "name": "content-length",
+        "string_match": {"exact": "0"},
+        "invert_match": True,
+        "treat_missing_header_as_empty": True,
+    }
+    is_json = {"name": "content-type", "string_match": {"prefix": "application/json", "ignore_case": True}}
+    return {
+        "name": OTHER,
+        "match": {"path": path, "headers": [is_json, has_body]},
+        "route": {"cluster": NOWHERE, "timeout": "0s"},
+    }
+
+
+def _model_lists(fleet: Fleet) -> list[Resource]:
+    """GET /v1/models and /v1/models/NAME, from the fleet."""
+    get = {"name": ":method", "string_match": {"exact": "GET"}}
+    entries = [{"id": m.name, "object": "model", "created": 0, "owned_by": "aivailable"} for m in fleet.models]
+    return [
+        _answer({"path": "/v1/models", "headers": [get]}, 200, {"object": "list", "data": entries}),
+        *(_answer({"path": f"/v1/models/{entry['id']}", "headers": [get]}, 200, entry) for entry in entries),
+        _answer(
+            {"prefix": "/v1/models/"},
+            404,
+            _error("The model does not exist.", param="model", code="model_not_found"),
+        ),
+    ]
+
+
+def _on_model(path: str, model: str) -> Resource:
+    return {"path": path, "dynamic_metadata": [_model_is({"string_match": {"exact": model}})]}
+
+
+def _model_is(value: Resource) -> Resource:
+    return {"filter": MODEL_NAMESPACE, "path": [{"key": "model"}], "value": value}
+
+
+def _answer(match: Resource, status: int, body: Resource) -> Resource:
+    return {
+        "name": OTHER,
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": json.dumps(body)}},
+        "response_headers_to_add": [_JSON_HEADER],
+    }
+
+
+def _error(message: str, *, param: str | None = None, code: str | None = None) -> Resource:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
