@@ -1,0 +1,153 @@
+"""`aivailable demo`: a simulated rack on this machine, a real engine, a real Envoy, one answer."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.markup import escape
+
+from aivailable.cli.connection import connect, read_settings
+from aivailable.cli.console import notes, out
+from aivailable.cli.deploy import refuse_impossible
+from aivailable.cli.fleet_input import fleet_from_file, read_text
+from aivailable.cli.following import show
+from aivailable.cli.plan import timed_plan
+from aivailable.cli.views import plan_view
+from aivailable.clients.chat import ChatRequest, stream_chat
+from aivailable.controller.fleetstore import read_fleet, write_fleet
+from aivailable.controller.follow import follow
+from aivailable.controller.observe import observe
+from aivailable.controller.one_machine import Running, one_machine
+from aivailable.devices.simulated import load_nodes
+from aivailable.embedded.cluster import EmbeddedCluster
+from aivailable.embedded.sources import LocalSources
+from aivailable.errors import UserError
+from aivailable.model.fleet import Fleet
+from aivailable.settings import shipped
+
+QUESTION = "What is the capital of France?"
+ANSWER_TOKENS = 32
+
+
+@click.group("demo", invoke_without_command=True)
+@click.option("--once", is_flag=True, help="End after the answer instead of staying up.")
+@click.option("--fleet", "fleet_file", type=click.Path(path_type=Path), help="Another fleet file.")
+@click.option("--inventory", "inventory_file", type=click.Path(path_type=Path), help="Other simulated cards.")
+@click.pass_context
+def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | None, *, once: bool) -> None:
+    """Run a simulated rack on this machine, deploy a small model, ask it one question.
+
+    The cards are simulated: engines run on the CPU, one thread each. Everything else is real. Stays up until Ctrl-C.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    examples = shipped("examples")
+    inventory = inventory_file or examples / "demo-inventory.toml"
+    settings = read_settings(ctx.obj)
+    nodes = load_nodes(read_text(inventory), where=str(inventory))
+    fleet = fleet_from_file(fleet_file or examples / "demo.toml", LocalSources())
+    cards = sum(len(node.cards) for node in nodes)
+    notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
+    with _one_interrupt(), one_machine(nodes, settings) as running:
+        _deploy(running, fleet, settings.deploy_timeout_s)
+        _ask(running, fleet)
+        if not once:
+            _stay(running, fleet)
+    notes.print("Everything this demo started has stopped.")
+
+
+@command.command("kill")
+@click.argument("node")
+@click.pass_obj
+def kill(cluster: str | None, node: str) -> None:
+    """Pull the power cord of NODE in a running demo."""
+    _embedded(cluster).set_node_down(node, down=True)
+    notes.print(f"{node} is down; `aivailable status` shows what happens")
+
+
+@command.command("revive")
+@click.argument("node")
+@click.pass_obj
+def revive(cluster: str | None, node: str) -> None:
+    """Power NODE of a running demo up again."""
+    _embedded(cluster).set_node_down(node, down=False)
+    notes.print(f"{node} is up again")
+
+
+def _embedded(cluster: str | None) -> EmbeddedCluster:
+    return EmbeddedCluster(connect(cluster).settings.state)
+
+
+def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:
+    snapshot = observe(running.cluster, running.registry)
+    made = timed_plan(fleet, snapshot)
+    out.print(plan_view(made, snapshot))
+    refuse_impossible(made)
+    write_fleet(running.registry, fleet, seen=read_fleet(running.registry))
+    out.print()
+    notes.print("Engines start; real ones, on the CPU, because the cards are simulated:")
+    show(follow(fleet, running.cluster, running.registry, timeout_s=timeout_s))
+
+
+def _ask(running: Running, fleet: Fleet) -> None:
+    if not fleet.models:
+        raise UserError("the fleet has no model to ask", hint="name a fleet file with a model")
+    request = ChatRequest(
+        model=fleet.models[0].name,
+        messages=[
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": QUESTION},
+        ],
+        max_tokens=ANSWER_TOKENS,
+        temperature=0,
+    )
+    out.print(f"\n[bold]Request[/] POST {running.base_url}/chat/completions")
+    click.echo(json.dumps(request.body(stream=True)))
+    out.print("\n[bold]Answer[/], from a simulated card, through Envoy")
+    for piece in stream_chat(running.base_url, running.key, request):
+        click.echo(piece, nl=False)
+    click.echo()
+
+
+def _stay(running: Running, fleet: Fleet) -> None:
+    body = json.dumps(
+        {"model": fleet.models[0].name, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 32}
+    )
+    out.print("\n[bold]It stays up[/] (simulated cards; Ctrl-C stops everything)")
+    click.echo(f"  base URL  {running.base_url}")
+    click.echo(f"  key       {running.key}")
+    click.echo(
+        f"  curl {running.base_url}/chat/completions -H 'Authorization: Bearer {running.key}' "
+        f"-H 'Content-Type: application/json' -d '{body}'"
+    )
+    out.print("\nFrom another terminal: aivailable status · aivailable chat " + escape(fleet.models[0].name), end="")
+    click.echo(" · aivailable demo kill node1")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        notes.print("\nStopping …")
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM interrupts; later ones cannot disturb the stopping, which has deadlines."""
+    interrupted = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        del number, frame
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

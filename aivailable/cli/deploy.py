@@ -1,0 +1,129 @@
+"""`aivailable deploy`: plan, show, ask, write the fleet, follow until it serves."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from aivailable.cli import following
+from aivailable.cli.connection import Connection, connect
+from aivailable.cli.console import notes, out
+from aivailable.cli.fleet_input import fleet_from_file, is_fleet_file, model_from_source, with_model
+from aivailable.cli.plan import timed_plan
+from aivailable.cli.views import plan_view
+from aivailable.controller.fleetstore import StoredFleet, describe_changes, read_fleet, write_fleet
+from aivailable.controller.follow import follow
+from aivailable.controller.observe import observe
+from aivailable.controller.resolve import resolve
+from aivailable.errors import PermanentError, UserError
+from aivailable.model.fleet import Fleet
+from aivailable.model.plan import Plan
+
+_MAY_CHANGE_BY_ITSELF = {"free memory", "node", "health"}
+"""Rules that stop forbidding a card when the cluster changes; all others need the user."""
+
+
+@click.command("deploy")
+@click.argument("target", metavar="FILE|SOURCE")
+@click.option("--name", help="Name of the model (SOURCE only; default: from the source).")
+@click.option("--replicas", type=click.IntRange(min=1), help="How many replicas (SOURCE only; default 1).")
+@click.option("--context", type=click.IntRange(min=16), help="Tokens one request may use (SOURCE only).")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Requests held in VRAM (SOURCE only; default 4).")
+@click.option("--yes", is_flag=True, help="Do not ask before models are removed.")
+@click.option("--detach", is_flag=True, help="Do not follow; the cluster works on.")
+@click.pass_obj
+def command(
+    cluster: str | None,
+    target: str,
+    name: str | None,
+    replicas: int | None,
+    context: int | None,
+    concurrency: int | None,
+    *,
+    yes: bool,
+    detach: bool,
+) -> None:
+    """Make the fleet equal FILE, or add one model from SOURCE; show the plan and follow until it serves.
+
+    SOURCE is a local .gguf file or folder, or package:NAME/FILE on a simulated rack.
+    """
+    connection = connect(cluster)
+    seen = read_fleet(connection.registry)
+    if is_fleet_file(target):
+        _refuse_source_options(name=name, replicas=replicas, context=context, concurrency=concurrency)
+        wanted = fleet_from_file(Path(target), connection.hub)
+    else:
+        wanted = _with_source(seen.fleet, connection, target, name, replicas, context, concurrency)
+    made = timed_plan(wanted, observe(connection.cluster, connection.registry))
+    out.print(plan_view(made, connection.cluster.snapshot()))
+    refuse_impossible(made)
+    _ask_about_removals(seen, wanted, yes=yes)
+    write_fleet(connection.registry, wanted, seen=seen)
+    notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
+    if not detach:
+        wait_until_served(connection, wanted)
+
+
+def wait_until_served(connection: Connection, fleet: Fleet) -> None:
+    """Follow until every replica that has a place serves.
+
+    Raises:
+        GaveUpError: It took longer than the setting `deploy_timeout_s`.
+        PermanentError: Some replicas have no place.
+    """
+    timeout_s = connection.settings.deploy_timeout_s
+    last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
+    if last.unplaced:
+        raise PermanentError(
+            f"{last.unplaced} replica(s) have no place; the others serve",
+            hint="`aivailable plan` says why; they start by themselves when there is room",
+        )
+    notes.print("everything serves")
+
+
+def refuse_impossible(made: Plan) -> None:
+    """Stop before anything is written when a replica could not be placed even on an empty rack.
+
+    Raises:
+        UserError: With the reasons, one line per rule.
+    """
+    for unplaced in made.unplaced:
+        if not any(reason.rule in _MAY_CHANGE_BY_ITSELF for reason in unplaced.reasons):
+            lines = [f"  {r.rule} ({r.count}): {r.text}" for r in unplaced.reasons] or ["  there are no cards"]
+            raise UserError(
+                "\n".join([f"{unplaced.model} fits nowhere; nothing was changed", *lines]),
+                hint="; or ".join(unplaced.would_help) or "change the fleet or add a card",
+            )
+
+
+def _refuse_source_options(**options: object) -> None:
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UserError(f"{', '.join(given)} go with a SOURCE", hint="a fleet file says these itself")
+
+
+def _with_source(
+    fleet: Fleet,
+    connection: Connection,
+    source: str,
+    name: str | None,
+    replicas: int | None,
+    context: int | None,
+    concurrency: int | None,
+) -> Fleet:
+    """The fleet with one more model; without `--context` it gets 8192 tokens or what the model was made for."""
+    model = model_from_source(
+        source, name=name, replicas=replicas or 1, context=context or 8192, concurrency=concurrency or 4
+    )
+    alone = resolve(Fleet(models=(model,)), connection.hub).models[0]
+    profile = alone.variants[0].resolved
+    if context is None and profile is not None:
+        alone = replace(alone, context=min(alone.context, profile.profile.context_limit))
+    return with_model(fleet, alone)
+
+
+def _ask_about_removals(seen: StoredFleet, wanted: Fleet, *, yes: bool) -> None:
+    removed = [m.name for m in seen.fleet.models if wanted.model(m.name) is None]
+    if removed and not yes:
+        notes.print(f"This removes: {', '.join(removed)}")
+        click.confirm("Go on?", abort=True, err=True)

@@ -1,0 +1,76 @@
+"""`aivailable`: the verbs, loaded only when asked for, and the one place where errors become exit codes."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from aivailable.errors import AivailableError
+
+VERBS = {
+    "demo": "a simulated rack on this machine: real engine, real Envoy, one answer",
+    "plan": "what would happen, and why",
+    "deploy": "make the fleet equal a file, or add one model",
+    "fleet": "print the present fleet as a file",
+    "status": "what runs where, how it is, and why",
+    "stop": "remove a model from the fleet",
+    "chat": "ask a model through the gateway",
+    "logs": "what a model's engines print",
+}
+"""Every verb with its short help; the module of the same name in `cli/` holds the command."""
+
+
+class _Verbs(click.Group):
+    """Imports a verb's module when the verb is used, so that `--help` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"aivailable.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--cluster",
+    metavar="embedded[:DIR]",
+    help="Which cluster to speak to; default: the embedded one of this user.",
+)
+@click.version_option(message="%(version)s", package_name="aivailable")
+@click.pass_context
+def command(ctx: click.Context, cluster: str | None) -> None:
+    """Turn a rack of mixed GPUs into one OpenAI-compatible endpoint."""
+    ctx.obj = cluster
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 the user must change something, 3 gave up watching."""
+    try:
+        command.main(arguments, prog_name="aivailable", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        click.echo("\naborted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AivailableError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

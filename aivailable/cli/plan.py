@@ -1,0 +1,59 @@
+"""`aivailable plan`: what would happen, and why."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from aivailable.cli.connection import connect
+from aivailable.cli.console import out
+from aivailable.cli.fleet_input import fleet_from_file, snapshot_from_file
+from aivailable.cli.views import plan_view
+from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.observe import observe
+from aivailable.documents import plan_document
+from aivailable.embedded.sources import LocalSources
+from aivailable.errors import UserError
+from aivailable.model.fleet import Fleet
+from aivailable.model.plan import Plan
+from aivailable.model.snapshot import Snapshot
+from aivailable.placement import plan
+
+
+@click.command("plan")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--snapshot", "snapshot_file", type=click.Path(path_type=Path), help="Plan offline on this snapshot.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.pass_obj
+def command(cluster: str | None, file: Path | None, snapshot_file: Path | None, *, as_json: bool) -> None:
+    """Show what would happen with the fleet FILE (default: the present fleet), and why.
+
+    Changes nothing. Exit code 2 when something cannot be placed.
+    """
+    fleet, snapshot = _inputs(cluster, file, snapshot_file)
+    made = timed_plan(fleet, snapshot)
+    if as_json:
+        click.echo(json.dumps(plan_document(made), indent=2))
+    else:
+        out.print(plan_view(made, snapshot))
+    if made.unplaced:
+        raise SystemExit(UserError.exit_code)
+
+
+def timed_plan(fleet: Fleet, snapshot: Snapshot) -> Plan:
+    """The plan with the seconds it took."""
+    begin = time.perf_counter()
+    made = plan(fleet, snapshot)
+    return replace(made, seconds=round(time.perf_counter() - begin, 6))
+
+
+def _inputs(cluster: str | None, file: Path | None, snapshot_file: Path | None) -> tuple[Fleet, Snapshot]:
+    if snapshot_file and file:
+        return fleet_from_file(file, LocalSources()), snapshot_from_file(snapshot_file)
+    if snapshot_file:
+        raise UserError("--snapshot needs a fleet FILE", hint="aivailable plan fleet.toml --snapshot snapshot.json")
+    connection = connect(cluster)
+    fleet = fleet_from_file(file, connection.hub) if file else read_fleet(connection.registry).fleet
+    return fleet, observe(connection.cluster, connection.registry)

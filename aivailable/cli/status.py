@@ -1,0 +1,93 @@
+"""`aivailable status`: what runs where, how it is, and why."""
+
+import json
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from aivailable.cli.connection import Connection, connect
+from aivailable.cli.console import out
+from aivailable.cli.views import events_view, nodes_view, replicas_view
+from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.journal import read_decisions
+from aivailable.controller.observe import observe
+from aivailable.documents import snapshot_document
+from aivailable.model.fleet import Fleet
+from aivailable.model.replica import ReplicaState
+from aivailable.model.snapshot import Snapshot
+
+EVENTS_SHOWN = 12
+WATCH_STEP_S = 1.0
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print the snapshot, the models and recent events as JSON.")
+@click.option("--watch", is_flag=True, help="Keep the picture up to date until Ctrl-C.")
+@click.pass_obj
+def command(cluster: str | None, *, as_json: bool, watch: bool) -> None:
+    """Show models, replicas and cards, and the recent events that explain them."""
+    connection = connect(cluster)
+    if as_json:
+        click.echo(json.dumps(_document(connection), indent=2))
+        return
+    if not watch:
+        out.print(_view(connection))
+        return
+    index = 0
+    with Live(_view(connection), console=out, refresh_per_second=4, screen=out.is_terminal) as live:
+        try:
+            while True:
+                index = connection.cluster.changed(index, WATCH_STEP_S)
+                live.update(_view(connection))
+        except KeyboardInterrupt:
+            return
+
+
+def _document(connection: Connection) -> dict[str, object]:
+    snapshot = observe(connection.cluster, connection.registry)
+    fleet = read_fleet(connection.registry).fleet
+    return {
+        "simulated": snapshot.simulated,
+        "models": [{"name": m.name, "wanted": m.replicas, "serving": serving(m.name, snapshot)} for m in fleet.models],
+        **snapshot_document(snapshot),
+        "events": [{"at_s": at_s, "about": about, "text": text} for at_s, about, text in _events(connection)],
+    }
+
+
+def _view(connection: Connection) -> RenderableType:
+    snapshot = observe(connection.cluster, connection.registry)
+    fleet = read_fleet(connection.registry).fleet
+    heading = Text("Cards" + (" (simulated: engines run on the CPU)" if snapshot.simulated else ""), style="bold")
+    return Group(
+        _summary(fleet, snapshot),
+        replicas_view(fleet, snapshot),
+        Text(),
+        heading,
+        nodes_view(snapshot),
+        Text(),
+        Text("Recent events", style="bold"),
+        events_view(_events(connection)[-EVENTS_SHOWN:]),
+    )
+
+
+def _summary(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+    text = Text()
+    for model in fleet.models:
+        count = serving(model.name, snapshot)
+        style = "green" if count >= model.replicas else "yellow" if count >= model.min_available else "red"
+        text.append(f"{model.name}: {count} of {model.replicas} serving\n", style=f"bold {style}")
+    return text if fleet.models else Text("The fleet is empty: add a model with `aivailable deploy`.\n")
+
+
+def serving(model: str, snapshot: Snapshot) -> int:
+    """How many replicas of a model serve."""
+    return sum(r.model == model and r.state is ReplicaState.SERVING for r in snapshot.replicas)
+
+
+def _events(connection: Connection) -> list[tuple[float, str, str]]:
+    """Decisions of the controller and events of the cluster, oldest first, as (time, about, text)."""
+    decisions = [(d.at_s, f"{d.model} #{d.replica}", d.text) for d in read_decisions(connection.registry)]
+    happened = [(e.at_s, e.job or e.node, e.text) for e in connection.cluster.events(100)]
+    return sorted([*decisions, *happened])

@@ -1,0 +1,156 @@
+"""How plans, cards and replicas look on a terminal, as rich renderables."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from aivailable.controller.apply import describe
+from aivailable.model.fleet import Fleet
+from aivailable.model.plan import CardUse, Plan, Unplaced
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.snapshot import Snapshot
+
+BAR_WIDTH = 20
+STATE_STYLE = {
+    ReplicaState.SERVING: "green",
+    ReplicaState.LOADING: "cyan",
+    ReplicaState.FETCHING: "cyan",
+    ReplicaState.PENDING: "yellow",
+    ReplicaState.STOPPING: "yellow",
+    ReplicaState.UNHEALTHY: "red",
+    ReplicaState.LOST: "red",
+}
+
+
+def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
+    """The cards before and after, the actions in order, and what is not placed and why."""
+    parts: list[RenderableType] = [cards_view(plan.cards, snapshot)]
+    if plan.actions:
+        parts.append(Text("\nActions, in this order", style="bold"))
+        parts.extend(Text(f"  {number}. {describe(a)}") for number, a in enumerate(plan.actions, 1))
+    elif not plan.unplaced:
+        parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
+    parts.extend(_unplaced_view(unplaced) for unplaced in plan.unplaced)
+    return Group(*parts)
+
+
+def cards_view(cards: Sequence[CardUse], snapshot: Snapshot) -> RenderableType:
+    """Every card with its booked VRAM before and after the plan."""
+    title = "VRAM booked, simulated cards" if snapshot.simulated else "VRAM booked"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("Node", "Card", "Before", "After"):
+        table.add_column(heading, no_wrap=heading != "Card")
+    table.add_column("MiB", justify="right", no_wrap=True)
+    last_node = ""
+    for use in cards:
+        table.add_row(
+            use.node if use.node != last_node else "",
+            use.name,
+            _bar(use.before_mib, use.before_mib, use.total_mib),
+            _bar(use.before_mib, use.after_mib, use.total_mib),
+            f"{use.before_mib} → {use.after_mib} of {use.total_mib}",
+        )
+        last_node = use.node
+    return table
+
+
+def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+    """One row per replica: where it is and how it is."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Model", "Replica", "State", "Node", "Card"):
+        table.add_column(heading, no_wrap=heading in {"Replica", "State"})
+    table.add_column("MiB", justify="right")
+    table.add_column("Note")
+    rows = sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))
+    for replica in rows:
+        table.add_row(
+            replica.model,
+            str(replica.replica),
+            Text(replica.state, style=STATE_STYLE[replica.state]),
+            replica.node or "-",
+            card_names(replica, snapshot) or "-",
+            str(sum(replica.claim_mib)) if replica.claim_mib else "-",
+            replica.note,
+        )
+    for model in fleet.models:
+        if not any(r.model == model.name for r in rows):
+            table.add_row(model.name, "-", Text("not placed", style="red"), "-", "-", "-", "see `aivailable plan`")
+    return table
+
+
+def nodes_view(snapshot: Snapshot) -> RenderableType:
+    """One row per card: whether its node is up, and how much of it is booked."""
+    uses = [
+        CardUse(
+            node=node.name if node.ready else f"{node.name} (down)" if node.eligible else f"{node.name} (draining)",
+            uuid=card.uuid,
+            name=card.name,
+            total_mib=card.total_mib,
+            before_mib=(card.slices - card.free_slices) * card.slice_mib,
+            after_mib=(card.slices - card.free_slices) * card.slice_mib,
+        )
+        for node in snapshot.nodes
+        for card in node.cards
+    ]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Node", "Card", "Booked"):
+        table.add_column(heading, no_wrap=heading != "Card")
+    table.add_column("MiB", justify="right", no_wrap=True)
+    last_node = ""
+    for use in uses:
+        table.add_row(
+            use.node if use.node != last_node else "",
+            use.name,
+            _bar(use.before_mib, use.before_mib, use.total_mib),
+            f"{use.before_mib} of {use.total_mib}",
+        )
+        last_node = use.node
+    return table
+
+
+def events_view(events: Iterable[tuple[float, str, str]]) -> RenderableType:
+    """Recent events as `(unix time, about, text)`."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for at_s, about, text in events:
+        table.add_row(time.strftime("%H:%M:%S", time.localtime(at_s)), about, text)
+    return table
+
+
+def card_names(replica: Replica, snapshot: Snapshot) -> str:
+    """The names of the cards a replica uses."""
+    cards = [snapshot.card(uuid) for uuid in replica.cards]
+    return ", ".join(card.name for card in cards if card)
+
+
+def _unplaced_view(unplaced: Unplaced) -> RenderableType:
+    lines = [Text(f"\n{unplaced.model}, replica {unplaced.replica}, is not placed", style="bold red")]
+    for reason in unplaced.reasons:
+        cards = "card" if reason.count == 1 else "cards"
+        lines.append(Text(f"  {reason.rule} ({reason.count} {cards}): {reason.text}"))
+        lines.extend(
+            Text(f"      {near.card} on {near.node} is {near.short_mib} MiB short")
+            for near in reason.nearest
+            if near.short_mib
+        )
+    if unplaced.would_help:
+        lines.append(Text("  would help: " + "; or ".join(unplaced.would_help)))
+    return Group(*lines)
+
+
+def _bar(before_mib: int, after_mib: int, total_mib: int) -> Text:
+    """Booked memory as blocks: what stays, what comes (green) or what goes (yellow)."""
+
+    def blocks(mib: int) -> int:
+        return min(BAR_WIDTH, -(-mib * BAR_WIDTH // total_mib))
+
+    stays, comes = blocks(min(before_mib, after_mib)), blocks(after_mib) - blocks(before_mib)
+    bar = Text("█" * stays, style="cyan")
+    bar.append("█" * max(0, comes), style="green")
+    bar.append("▒" * max(0, -comes), style="yellow")
+    bar.append("░" * (BAR_WIDTH - stays - abs(comes)), style="bright_black")
+    return bar

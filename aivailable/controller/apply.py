@@ -1,0 +1,51 @@
+"""Carries out the actions of a plan, in their order."""
+
+from dataclasses import dataclass
+
+from aivailable.errors import AivailableError
+from aivailable.model.plan import Action, Move, Plan, Stop
+from aivailable.rendering import render
+from aivailable.seams import Cluster
+from aivailable.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one action; `error` is None when the cluster took it."""
+
+    action: Action
+    text: str
+    error: AivailableError | None = None
+
+
+def apply(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[Outcome, ...]:
+    """Submit what starts and stop what stops; one refused action does not keep the others back.
+
+    The first half of a move is its start: the next plan stops the old replica when the new one serves. Applying the
+    same plan twice is harmless, because a job that exists is left as it is.
+    """
+    return tuple(_carry_out(action, cluster, settings) for action in plan.actions)
+
+
+def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
+    text = describe(action)
+    try:
+        if isinstance(action, Stop):
+            cluster.stop(action.replica.job)
+        else:
+            job = render(action.placement, settings)
+            cluster.submit(job.id, job.text)
+    except AivailableError as error:
+        return Outcome(action=action, text=text, error=error)
+    return Outcome(action=action, text=text)
+
+
+def describe(action: Action) -> str:
+    """The action as a sentence."""
+    if isinstance(action, Stop):
+        place = f" on {action.replica.node}" if action.replica.node else ""
+        return f"stop replica {action.replica.replica}{place}: {action.why}"
+    placement = action.placement
+    verb = f"move replica {placement.replica} from {action.replica.node} to" if isinstance(action, Move) else "start"
+    what = placement.node if isinstance(action, Move) else f"replica {placement.replica} on {placement.node}"
+    return f"{verb} {what}, {sum(placement.claim_mib)} MiB, {placement.spec.engine}: {action.why}"

@@ -1,0 +1,60 @@
+"""The fleet in the key-value store: one document, written by the CLI with compare-and-set."""
+
+from dataclasses import dataclass, fields
+
+from aivailable.documents import dump_fleet, load_fleet
+from aivailable.errors import UserError
+from aivailable.model.fleet import Fleet, ModelSpec
+from aivailable.model.service import FLEET_KEY
+from aivailable.seams import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFleet:
+    """The fleet and the index under which it was read (0: there is none yet)."""
+
+    fleet: Fleet
+    index: int
+
+
+def read_fleet(registry: Registry) -> StoredFleet:
+    """The present fleet; an empty one where none was ever written."""
+    entry = registry.get(FLEET_KEY)
+    if entry is None:
+        return StoredFleet(Fleet(), 0)
+    return StoredFleet(load_fleet(entry.value, where=f"key {FLEET_KEY}"), entry.index)
+
+
+def write_fleet(registry: Registry, fleet: Fleet, *, seen: StoredFleet) -> None:
+    """Replace the fleet that was seen.
+
+    Raises:
+        UserError: Somebody else wrote in the meantime; the message says what they changed.
+    """
+    if registry.put(FLEET_KEY, dump_fleet(fleet), index=seen.index):
+        return
+    now = read_fleet(registry)
+    changed = describe_changes(seen.fleet, now.fleet) or ["nothing that matters"]
+    raise UserError(
+        "the fleet was changed by somebody else in the meantime: " + "; ".join(changed) + "\nyours was not written",
+        hint="look at `aivailable fleet` and deploy again",
+    )
+
+
+def describe_changes(before: Fleet, after: Fleet) -> list[str]:
+    """What differs between two fleets, in words, one per model."""
+    names = list(dict.fromkeys([*(m.name for m in before.models), *(m.name for m in after.models)]))
+    words: list[str] = []
+    for name in names:
+        old, new = before.model(name), after.model(name)
+        if old is None:
+            words.append(f"{name} added")
+        elif new is None:
+            words.append(f"{name} removed")
+        elif old != new:
+            words.append(f"{name} changed ({', '.join(_changed_fields(old, new))})")
+    return words
+
+
+def _changed_fields(old: ModelSpec, new: ModelSpec) -> list[str]:
+    return [field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]

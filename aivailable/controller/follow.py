@@ -1,0 +1,77 @@
+"""Watches the fleet until it serves: a stream of snapshots for whoever shows progress."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aivailable.controller.observe import observe
+from aivailable.errors import GaveUpError
+from aivailable.model.fleet import Fleet
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.snapshot import Snapshot
+from aivailable.placement import plan
+from aivailable.seams import Cluster, Registry
+
+STEP_S = 0.2
+"""Longest time between two looks; a change of the cluster wakes earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One look. `waiting` names what is still to come; `done` when nothing more can be expected.
+
+    `unplaced` counts replicas that found no place: they end the wait, but not as a success.
+    """
+
+    snapshot: Snapshot
+    replicas: tuple[Replica, ...]
+    waiting: tuple[str, ...]
+    unplaced: int
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is awaited."""
+        return not self.waiting
+
+
+def progress(fleet: Fleet, snapshot: Snapshot) -> Progress:
+    """How far the fleet is from what a plan made now would leave."""
+    made = plan(fleet, snapshot)
+    wanted = {p.job_id: f"{p.spec.model} replica {p.replica}" for p in made.placements}
+    serving = {r.job for r in snapshot.replicas if r.state is ReplicaState.SERVING}
+    leaving = tuple(f"{r.model} replica {r.replica} to stop" for r in snapshot.replicas if r.job not in wanted)
+    waiting = tuple(text for job, text in wanted.items() if job not in serving)
+    unplaced_jobs = len(made.unplaced)
+    return Progress(
+        snapshot=snapshot,
+        replicas=tuple(sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))),
+        waiting=waiting + (leaving if not unplaced_jobs else ()),
+        unplaced=unplaced_jobs,
+    )
+
+
+def follow(
+    fleet: Fleet,
+    cluster: Cluster,
+    registry: Registry,
+    *,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Progress]:
+    """Looks, one after each change, until nothing more is awaited.
+
+    Raises:
+        GaveUpError: `timeout_s` passed; the cluster works on.
+    """
+    deadline, index = clock() + timeout_s, 0
+    while True:
+        look = progress(fleet, observe(cluster, registry))
+        yield look
+        if look.done:
+            return
+        if clock() >= deadline:
+            raise GaveUpError(
+                f"gave up watching after {timeout_s:.0f} s; still awaited: {', '.join(look.waiting)}",
+                hint="the cluster works on; see `aivailable status`",
+            )
+        index = cluster.changed(index, STEP_S)

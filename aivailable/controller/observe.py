@@ -1,0 +1,35 @@
+"""One snapshot from what the cluster and the registry each know."""
+
+from dataclasses import replace
+
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.service import ENGINE_SERVICE, Instance
+from aivailable.model.snapshot import Snapshot
+from aivailable.seams import Cluster, Registry
+
+_RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
+
+
+def observe(cluster: Cluster, registry: Registry) -> Snapshot:
+    """What is, now: the cluster's nodes and replicas with the registry's word on their health."""
+    return merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
+
+
+def merge_health(snapshot: Snapshot, instances: tuple[Instance, ...]) -> Snapshot:
+    """The scheduler knows that a task runs and once was healthy; the registry knows whether it is healthy now."""
+    by_alloc = {instance.meta.get("alloc", ""): instance for instance in instances}
+    return replace(snapshot, replicas=tuple(_merge(replica, by_alloc) for replica in snapshot.replicas))
+
+
+def _merge(replica: Replica, by_alloc: dict[str, Instance]) -> Replica:
+    if replica.state not in _RUNNING:
+        return replica
+    instance = by_alloc.get(replica.alloc)
+    if instance is None:
+        state = ReplicaState.UNHEALTHY if replica.state is ReplicaState.SERVING else replica.state
+        return replace(replica, state=state)
+    address = f"{instance.address}:{instance.port}"
+    if instance.passing:
+        return replace(replica, state=ReplicaState.SERVING, address=address)
+    was_serving = replica.state is ReplicaState.SERVING
+    return replace(replica, state=ReplicaState.UNHEALTHY if was_serving else replica.state, address=address)
