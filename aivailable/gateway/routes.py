@@ -25,15 +25,16 @@ MIB = 1024 * 1024
 DIRECT_RESPONSE_BYTES_MAX = MIB
 """Envoy's own limit of 4 KiB is too small for a list of many models."""
 
-_JSON_HEADER = {
-    "header": {"key": "content-type", "value": "application/json"},
-    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-}
+_ANSWER_HEADERS = [
+    {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    for name, value in (("content-type", "application/json"), ("access-control-allow-origin", "*"))
+]
+"""The CORS filter leaves direct responses alone. Keys travel in a header of their own, so any origin may read."""
 
 
 def route_configuration(fleet: Fleet, keys: tuple[ApiKey, ...], settings: Settings, policies: Policies) -> Resource:
     """The one route configuration of the gateway."""
-    routes = [*_model_lists(fleet)]
+    routes = [_preflight(), *_model_lists(fleet)]
     for path in API_PATHS:
         routes.extend(_path_routes(path, fleet, keys, policies))
     routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
@@ -98,6 +99,7 @@ def _unknown_model(path: str) -> Resource:
     message = "The model `%DYNAMIC_METADATA(envoy.lb:model)%` does not exist or you do not have access to it."
     return {
         "name": OTHER,
+        "response_headers_to_add": _ANSWER_HEADERS,
         "match": {"path": path, "dynamic_metadata": [_model_is({"present_match": True})]},
         "direct_response": {
             "status": 404,
@@ -122,6 +124,17 @@ def _unread(path: str) -> Resource:
         "name": OTHER,
         "match": {"path": path, "headers": [is_json, has_body]},
         "route": {"cluster": NOWHERE, "timeout": "0s"},
+    }
+
+
+def _preflight() -> Resource:
+    """Envoy's CORS filter answers preflights, but only where the route has a cluster."""
+    options = {"name": ":method", "string_match": {"exact": "OPTIONS"}}
+    asks = {"name": "access-control-request-method", "present_match": True}
+    return {
+        "name": OTHER,
+        "match": {"prefix": "/", "headers": [options, asks]},
+        "route": {"cluster": NOWHERE},
     }
 
 
@@ -153,7 +166,7 @@ def _answer(match: Resource, status: int, body: Resource) -> Resource:
         "name": OTHER,
         "match": match,
         "direct_response": {"status": status, "body": {"inline_string": json.dumps(body)}},
-        "response_headers_to_add": [_JSON_HEADER],
+        "response_headers_to_add": _ANSWER_HEADERS,
     }
 
 
