@@ -11,71 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aivailable.errors import UserError
-from aivailable.model.fleet import Engine, Variant
-from aivailable.model.footprint import Footprint
+from aivailable.model.fleet import Variant
 from aivailable.model.names import unsafe_in_job
-from aivailable.model.plan import Placement, Requirement
-from aivailable.model.replica import ReplicaSpec
 from aivailable.rendering import render
-from aivailable.settings import Settings, shipped
-from tests.samples import EIGHT_B, SMALL, variant
+from aivailable.settings import shipped
+from tests.rendering.examples import SETTINGS, documents, llamacpp
 
 GOLDEN = Path(__file__).parent / "golden"
-SETTINGS = Settings(llamacpp_command="python3 -m aivailable.engines.llamacpp")
-FOOTPRINT = Footprint(weights_mib=1, kv_mib=1, activation_mib=1, graphs_mib=0, context_mib=1, margin_mib=1)
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, preserve_heredocs=False)
-
-
-def llamacpp(**facts: Any) -> Placement:
-    spec = ReplicaSpec(
-        model="SmolLM2-135M",
-        variant=variant(SMALL, "/models/m.gguf"),
-        engine=Engine.LLAMACPP,
-        context=2048,
-        concurrency=4,
-        driver="raw_exec",
-        mesh="none",
-        simulated=True,
-    )
-    placement = Placement(
-        spec=spec,
-        replica=0,
-        node="node1",
-        node_id="id-node1",
-        cards=("GPU-node1-0",),
-        slices=(2,),
-        claim_mib=(1024,),
-        footprint=FOOTPRINT,
-        requirement=Requirement(vendor="nvidia", memory_mib=1024, slice_mib=512, compute_capability_min=5.0),
-        flags=("-c", "8192", "-np", "4", "--simulated"),
-    )
-    return replace(placement, **facts)
-
-
-def vllm() -> Placement:
-    spec = ReplicaSpec(
-        model="qwen3-8b",
-        variant=variant(EIGHT_B, "/srv/models/Qwen3-8B"),
-        engine=Engine.VLLM,
-        context=8192,
-        concurrency=8,
-        driver="docker",
-        mesh="none",
-    )
-    return Placement(
-        spec=spec,
-        replica=1,
-        node="node7",
-        node_id="id-node7",
-        cards=("GPU-7",),
-        slices=(40,),
-        claim_mib=(20480,),
-        footprint=FOOTPRINT,
-        requirement=Requirement(vendor="amd", memory_mib=20480, slice_mib=512, gfx=("gfx90a", "gfx942")),
-        flags=("--max-model-len", "8192"),
-        image="vllm/vllm-openai-rocm:v0.32.0",
-        priority=70,
-    )
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -90,11 +33,9 @@ def task(text: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.parametrize(("name", "placement"), [("llamacpp", llamacpp()), ("vllm", vllm())])
-def test_a_job_reads_as_its_golden_file(name: str, placement: Placement) -> None:
-    text = render(placement, SETTINGS).text
-
-    assert text == (GOLDEN / f"{name}.nomad.hcl").read_text()
+@pytest.mark.parametrize("name", sorted(documents()))
+def test_a_job_reads_as_its_golden_file(name: str) -> None:
+    assert documents()[name] == (GOLDEN / name).read_text()
 
 
 @pytest.mark.parametrize("name", ["llamacpp", "vllm"])

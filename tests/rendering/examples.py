@@ -1,0 +1,73 @@
+"""Two example placements and the jobs rendered from them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aivailable.model.fleet import Engine
+from aivailable.model.footprint import Footprint
+from aivailable.model.plan import Placement, Requirement
+from aivailable.model.replica import ReplicaSpec
+from aivailable.rendering import render
+from aivailable.settings import Settings
+from tests.samples import EIGHT_B, SMALL, variant
+
+SETTINGS = Settings(llamacpp_command="python3 -m aivailable.engines.llamacpp")
+FOOTPRINT = Footprint(weights_mib=1, kv_mib=1, activation_mib=1, graphs_mib=0, context_mib=1, margin_mib=1)
+
+
+def llamacpp(**facts: Any) -> Placement:
+    spec = ReplicaSpec(
+        model="SmolLM2-135M",
+        variant=variant(SMALL, "/models/m.gguf"),
+        engine=Engine.LLAMACPP,
+        context=2048,
+        concurrency=4,
+        driver="raw_exec",
+        mesh="none",
+        simulated=True,
+    )
+    placement = Placement(
+        spec=spec,
+        replica=0,
+        node="node1",
+        node_id="id-node1",
+        cards=("GPU-node1-0",),
+        slices=(2,),
+        claim_mib=(1024,),
+        footprint=FOOTPRINT,
+        requirement=Requirement(vendor="nvidia", memory_mib=1024, slice_mib=512, compute_capability_min=5.0),
+        flags=("-c", "8192", "-np", "4", "--simulated"),
+    )
+    return replace(placement, **facts)
+
+
+def vllm() -> Placement:
+    spec = ReplicaSpec(
+        model="qwen3-8b",
+        variant=variant(EIGHT_B, "/srv/models/Qwen3-8B"),
+        engine=Engine.VLLM,
+        context=8192,
+        concurrency=8,
+        driver="docker",
+        mesh="none",
+    )
+    return Placement(
+        spec=spec,
+        replica=1,
+        node="node7",
+        node_id="id-node7",
+        cards=("GPU-7",),
+        slices=(40,),
+        claim_mib=(20480,),
+        footprint=FOOTPRINT,
+        requirement=Requirement(vendor="amd", memory_mib=20480, slice_mib=512, gfx=("gfx90a", "gfx942")),
+        flags=("--max-model-len", "8192"),
+        image="vllm/vllm-openai-rocm:v0.32.0",
+        priority=70,
+    )
+
+
+def documents() -> Mapping[str, str]:
+    placements = {"llamacpp": llamacpp(), "vllm": vllm()}
+    return {f"{name}.nomad.hcl": render(placement, SETTINGS).text for name, placement in placements.items()}
