@@ -7,6 +7,7 @@ places what waits, and publishes what it sees (snapshot, events, registered inst
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -39,6 +40,8 @@ LOOK_S = 0.05
 EVENTS_KEPT = 200
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 60.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Agent:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._stopping = False
+        self._failure: BaseException | None = None
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def __enter__(self) -> Self:
@@ -109,7 +113,8 @@ class Agent:
     def _run_thread(self, started: threading.Event) -> None:
         try:
             asyncio.run(self._main(started))
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the end, nothing is swallowed
+        except BaseException as error:  # noqa: BLE001 - told at once, and handed to whoever waits for the end
+            _log.exception("the embedded cluster failed")
             self._finished.set_exception(error)
         else:
             self._finished.set_result(None)
@@ -125,6 +130,8 @@ class Agent:
         started.set()
         seen: tuple[int, int] = (0, 0)
         while not self._stopping:
+            if self._failure is not None:
+                raise self._failure
             now = (self._files.jobs.index(), self._files.marks.index())
             if now != seen:
                 seen = now
@@ -135,7 +142,7 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             self._wake.clear()
-        for run in self._runs.values():
+        for run in list(self._runs.values()):
             self._remove(run)
         while self._alive:
             await asyncio.wait(self._alive)
@@ -199,10 +206,16 @@ class Agent:
             self._tell(placed.node.name, run.job.id, f"placed on {placed.node.name}{f', {names}' if names else ''}")
             task = asyncio.ensure_future(self._live(run, run.allocation, ports))
             self._alive.add(task)
-            task.add_done_callback(self._alive.discard)
+            task.add_done_callback(self._ended)
         for run in self._runs.values():
             if run.allocation is not None and not self._nodes[run.allocation.node.name].eligible and not run.gone:
                 self._move_if_there_is_room(run)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._alive.discard(task)
+        if error := task.exception():
+            self._failure = error
+            self._changed()
 
     def _move_if_there_is_room(self, run: JobRun) -> None:
         trial = place(run.job, list(self._nodes.values()), self._used(), rng=Random(0))  # noqa: S311 - only a trial

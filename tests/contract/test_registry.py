@@ -1,0 +1,82 @@
+"""What every registry must do, whatever stands behind it. A real Consul joins by one more entry in `REGISTRIES`."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aivailable.embedded.registry import EmbeddedRegistry
+from aivailable.seams import Registry
+
+REGISTRIES: dict[str, Callable[[Path], Registry]] = {"embedded": EmbeddedRegistry}
+
+
+@pytest.fixture(params=sorted(REGISTRIES))
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    return REGISTRIES[request.param](tmp_path)
+
+
+def test_a_value_is_read_back(registry: Registry) -> None:
+    assert registry.get("a/b.c") is None
+    assert registry.put("a/b.c", "ü{}".encode())
+    found = registry.get("a/b.c")
+    assert found is not None
+    assert found.value == "ü{}".encode()
+    assert registry.get("a") is None
+
+
+def test_compare_and_set_lets_one_writer_win(registry: Registry) -> None:
+    assert registry.put("k", b"1", index=0)
+    assert not registry.put("k", b"2", index=0)
+    first = registry.get("k")
+    assert first is not None
+    assert registry.put("k", b"3", index=first.index)
+    assert not registry.put("k", b"4", index=first.index)
+    found = registry.get("k")
+    assert found is not None
+    assert found.value == b"3"
+
+
+def test_of_many_writers_with_one_index_one_wins(registry: Registry) -> None:
+    registry.put("k", b"0")
+    seen = registry.get("k")
+    assert seen is not None
+    wins: list[bool] = []
+    writers = [
+        threading.Thread(target=lambda: wins.append(registry.put("k", b"x", index=seen.index))) for _ in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(wins) == [False] * 7 + [True]
+
+
+def test_a_change_wakes_who_waits(registry: Registry) -> None:
+    registry.put("k", b"0")
+    index = registry.key_changed("k", 0, 1.0)
+    threading.Timer(0.1, lambda: registry.put("k", b"1")).start()
+    begin = time.monotonic()
+    assert registry.key_changed("k", index, 5.0) != index
+    assert time.monotonic() - begin < 2.0
+
+
+def test_without_a_change_the_index_stays_after_the_timeout(registry: Registry) -> None:
+    registry.put("k", b"0")
+    index = registry.key_changed("k", 0, 1.0)
+    assert registry.key_changed("k", index, 0.1) == index
+
+
+def test_a_lock_has_one_holder(registry: Registry) -> None:
+    with registry.lock("leader", timeout_s=1) as first:
+        assert first
+        with registry.lock("leader", timeout_s=0.1) as second:
+            assert not second
+    with registry.lock("leader", timeout_s=1) as third:
+        assert third
+
+
+def test_an_unknown_service_has_no_instances(registry: Registry) -> None:
+    assert registry.instances("nobody") == ()
