@@ -40,7 +40,7 @@ def read_gguf(path: Path) -> Profile:
     return Profile(
         format=WeightsFormat.GGUF,
         architecture=architecture,
-        weights_bytes=sum(sizes.values()),
+        weights_bytes=bytes_by_type.total(),
         input_embedding_bytes=sizes.get("token_embd.weight", 0) if "output.weight" in sizes else 0,
         layers=keys.number(f"{architecture}.block_count"),
         hidden_size=hidden_size,
@@ -54,7 +54,7 @@ def read_gguf(path: Path) -> Profile:
     )
 
 
-class _HeaderReader(GGUFReader):
+class HeaderReader(GGUFReader):
     """Walks over the tokenizer's arrays instead of making an object of each of their 100,000 entries.
 
     A reader of SmolLM2 then takes 0.03 s in place of 1.7 s. A long array keeps its length and no entries.
@@ -122,7 +122,7 @@ class _Keys:
 
 def _open(path: Path) -> GGUFReader:
     try:
-        return _HeaderReader(path)
+        return HeaderReader(path)
     except (ValueError, IndexError, KeyError, struct.error) as error:
         raise UserError(
             f"{path}: the GGUF file is damaged or cut off: {error}", hint="download it again and compare its size"
