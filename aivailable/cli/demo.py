@@ -54,6 +54,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     fleet = fleet_from_file(fleet_file or examples / "demo.toml", LocalSources())
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
+    notes.print()
     with _one_interrupt(), one_machine(nodes, settings) as running:
         _deploy(running, fleet, settings.deploy_timeout_s)
         _ask(running, fleet)

@@ -1,0 +1,45 @@
+"""How long a user waits: `--help`, and the demo from its start to the answer and the end of every process.
+
+`python -m bench.startup [--json] [--runs N]`
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from bench.tables import show
+
+PROGRAM = [sys.executable, "-c", "from aivailable.cli.main import main; main()"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(prog="bench.startup", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args(arguments)
+    bare = [_seconds([sys.executable, "-c", "pass"]) for _ in range(options.runs)]
+    help_ = [_seconds([*PROGRAM, "--help"]) for _ in range(options.runs)]
+    demo = [_demo_seconds() for _ in range(options.runs)]
+    rows = {"python -c pass": bare, "aivailable --help": help_, "aivailable demo --once": demo}
+    show("What a user waits for", rows, "s", as_json=options.json)
+
+
+def _demo_seconds() -> float:
+    with tempfile.TemporaryDirectory() as state:
+        ports = {"AIVAILABLE_GATEWAY_PORT": "0", "AIVAILABLE_PROBE_PORT": "0"}
+        return _seconds([*PROGRAM, "demo", "--once"], {**os.environ, **ports, "AIVAILABLE_STATE": state})
+
+
+def _seconds(command: list[str], environment: dict[str, str] | None = None) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
