@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from aivailable.controller.apply import Outcome, apply
 from aivailable.controller.fleetstore import read_fleet
@@ -18,9 +19,7 @@ from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, LEADER_KEY
 from aivailable.placement import plan
 from aivailable.seams import Cluster, Registry
 from aivailable.settings import Settings
-
-WATCH_TIMEOUT_S = 1.0
-"""How long one blocking query waits; bounds the time to stop."""
+from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ class Controller:
         self._registry = registry
         self._settings = settings
         self._now = now
-        self._wake = threading.Event()
         self._told: dict[tuple[str, int], str] = {}
 
     def step(self) -> Plan:
@@ -55,19 +53,20 @@ class Controller:
 
     def run(self, stop: threading.Event) -> None:
         """Lead while the lock is held, until `stop` is set."""
-        watchers = self._watchers(stop)
-        for watcher in watchers:
-            watcher.start()
-        while not stop.is_set():
-            with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as leading:
-                if leading:
-                    self._lead(stop)
-        for watcher in watchers:
-            watcher.join(2 * WATCH_TIMEOUT_S)
+        sources: dict[str, Changed] = {
+            "cluster": self._cluster.changed,
+            "fleet": partial(self._registry.key_changed, FLEET_KEY),
+            "health": partial(self._registry.services_changed, ENGINE_SERVICE),
+        }
+        with watching(sources, stop) as wake:
+            while not stop.is_set():
+                with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as leading:
+                    if leading:
+                        self._lead(stop, wake)
 
-    def _lead(self, stop: threading.Event) -> None:
+    def _lead(self, stop: threading.Event, wake: threading.Event) -> None:
         while not stop.is_set():
-            self._wake.clear()
+            wake.clear()
             try:
                 self.step()
             except AivailableError as error:
@@ -75,33 +74,7 @@ class Controller:
             except Exception:  # noqa: BLE001 - the reason follows
                 # The loop's edge: an error of ours in one round must not end the repair of everything else.
                 _log.exception("the loop goes on after an error that should not happen")
-            self._wake.wait(self._settings.tick_s)
-
-    def _watchers(self, stop: threading.Event) -> list[threading.Thread]:
-        sources: dict[str, Callable[[int], int]] = {
-            "cluster": lambda since: self._cluster.changed(since, WATCH_TIMEOUT_S),
-            "fleet": lambda since: self._registry.key_changed(FLEET_KEY, since, WATCH_TIMEOUT_S),
-            "health": lambda since: self._registry.services_changed(ENGINE_SERVICE, since, WATCH_TIMEOUT_S),
-        }
-
-        def watch(changed: Callable[[int], int]) -> None:
-            index = 0
-            while not stop.is_set():
-                try:
-                    newer = changed(index)
-                except AivailableError as error:
-                    _log.warning("watching goes on after: %s", error)
-                    stop.wait(WATCH_TIMEOUT_S)
-                    continue
-                if newer != index:
-                    index = newer
-                    self._wake.set()
-            self._wake.set()
-
-        return [
-            threading.Thread(target=watch, args=(changed,), name=f"watch-{name}", daemon=True)
-            for name, changed in sources.items()
-        ]
+            wake.wait(self._settings.tick_s)
 
     def _decision(self, outcome: Outcome) -> Decision:
         action = outcome.action

@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from aivailable.documents import load_fleet
@@ -14,9 +14,7 @@ from aivailable.model.fleet import Fleet
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, KEYS_PATH, ApiKey
 from aivailable.seams import Registry, Secrets
 from aivailable.settings import Settings, shipped
-
-WATCH_TIMEOUT_S = 1.0
-"""How long one blocking query waits; bounds the time to stop."""
+from aivailable.watching import Changed, watching
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +28,6 @@ class Feeder:
         self._settings = settings
         self._policies = Policies.read(shipped("envoy"))
         self._publisher = Publisher(directory)
-        self._wake = threading.Event()
 
     def publish_once(self) -> list[str]:
         """Read the stores and write what changed; gives the names of the files written.
@@ -44,41 +41,19 @@ class Feeder:
 
     def run(self, stop: threading.Event) -> None:
         """Publish at every change until `stop` is set."""
-        watchers = [
-            self._watcher("fleet", stop, lambda since: self._registry.key_changed(FLEET_KEY, since, WATCH_TIMEOUT_S)),
-            self._watcher(
-                "health", stop, lambda since: self._registry.services_changed(ENGINE_SERVICE, since, WATCH_TIMEOUT_S)
-            ),
-            self._watcher("keys", stop, lambda since: self._secrets.changed(since, WATCH_TIMEOUT_S)),
-        ]
-        for watcher in watchers:
-            watcher.start()
-        while not stop.is_set():
-            self._wake.clear()
-            try:
-                self.publish_once()
-            except AivailableError as error:
-                _log.warning("the last good files stay: %s", error)
-            self._wake.wait(self._settings.tick_s)
-        for watcher in watchers:
-            watcher.join(2 * WATCH_TIMEOUT_S)
-
-    def _watcher(self, name: str, stop: threading.Event, changed: Callable[[int], int]) -> threading.Thread:
-        def watch() -> None:
-            index = 0
+        sources: dict[str, Changed] = {
+            "fleet": partial(self._registry.key_changed, FLEET_KEY),
+            "health": partial(self._registry.services_changed, ENGINE_SERVICE),
+            "keys": self._secrets.changed,
+        }
+        with watching(sources, stop) as wake:
             while not stop.is_set():
+                wake.clear()
                 try:
-                    newer = changed(index)
+                    self.publish_once()
                 except AivailableError as error:
-                    _log.warning("watching %s goes on after: %s", name, error)
-                    stop.wait(WATCH_TIMEOUT_S)
-                    continue
-                if newer != index:
-                    index = newer
-                    self._wake.set()
-            self._wake.set()
-
-        return threading.Thread(target=watch, name=f"feeder-{name}", daemon=True)
+                    _log.warning("the last good files stay: %s", error)
+                wake.wait(self._settings.tick_s)
 
     def _fleet(self) -> Fleet:
         entry = self._registry.get(FLEET_KEY)

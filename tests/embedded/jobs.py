@@ -17,6 +17,74 @@ def nodes() -> tuple[Node, ...]:
     )
 
 
+TEXT = """
+job "@job_id@" {
+  type     = "service"
+  priority = @priority@
+  meta {
+    model   = "m"
+    variant = "./m.gguf"
+    replica = "0"
+  }
+  group "engine" {
+    count          = 1
+    shutdown_delay = "100ms"
+    restart {
+      attempts = 1
+      interval = "1m"
+      delay    = "100ms"
+      mode     = "fail"
+    }
+    reschedule {
+      delay          = "100ms"
+      delay_function = "constant"
+      unlimited      = true
+    }
+    network {
+      port "http" {}
+    }
+    service {
+      name     = "llm-engine"
+      port     = "http"
+      provider = "consul"
+      tags     = ["m"]
+      meta {
+        model = "m"
+        alloc = "${NOMAD_ALLOC_ID}"
+      }
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "100ms"
+        timeout  = "1s"
+      }
+    }
+    @group@
+    task "engine" {
+      driver       = "raw_exec"
+      kill_timeout = "2s"
+      config {
+        command = "@command@"
+        args    = [@listed@]
+      }
+      env {
+        PYTHONPATH = "@root@"
+      }
+      @task@
+      resources {
+        cpu    = 100
+        memory = 64
+        device "nvidia/vram" {
+          count = @slices@
+          @device@
+        }
+      }
+    }
+  }
+}
+"""
+
+
 def job(
     job_id: str = "llm-m-0-00000000",
     *,
@@ -30,73 +98,21 @@ def job(
 ) -> str:
     """A job whose engine is the stand-in, or another command; extra text goes into device, group or task block."""
     words = args or ("-m", "bench.engine", "--port", "${NOMAD_PORT_http}")
-    listed = ", ".join(f'"{word}"' for word in words)
-    return f"""
-job "{job_id}" {{
-  type     = "service"
-  priority = {priority}
-  meta {{
-    model   = "m"
-    variant = "./m.gguf"
-    replica = "0"
-  }}
-  group "engine" {{
-    count          = 1
-    shutdown_delay = "100ms"
-    restart {{
-      attempts = 1
-      interval = "1m"
-      delay    = "100ms"
-      mode     = "fail"
-    }}
-    reschedule {{
-      delay          = "100ms"
-      delay_function = "constant"
-      unlimited      = true
-    }}
-    network {{
-      port "http" {{}}
-    }}
-    service {{
-      name     = "llm-engine"
-      port     = "http"
-      provider = "consul"
-      tags     = ["m"]
-      meta {{
-        model = "m"
-        alloc = "${{NOMAD_ALLOC_ID}}"
-      }}
-      check {{
-        type     = "http"
-        path     = "/health"
-        interval = "100ms"
-        timeout  = "1s"
-      }}
-    }}
-    {group}
-    task "engine" {{
-      driver       = "raw_exec"
-      kill_timeout = "2s"
-      config {{
-        command = "{command or sys.executable}"
-        args    = [{listed}]
-      }}
-      env {{
-        PYTHONPATH = "{ROOT}"
-      }}
-      {task}
-      resources {{
-        cpu    = 100
-        memory = 64
-        device "nvidia/vram" {{
-          count = {slices}
-          {device}
-        }}
-      }}
-    }}
-  }}
-}}
-"""
+    values = {
+        "job_id": job_id,
+        "priority": str(priority),
+        "group": group,
+        "command": command or sys.executable,
+        "listed": ", ".join(f'"{word}"' for word in words),
+        "root": str(ROOT),
+        "task": task,
+        "slices": str(slices),
+        "device": device,
+    }
+    text = TEXT
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
 
 
 def shell(line: str) -> dict[str, object]:
