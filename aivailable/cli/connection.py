@@ -5,12 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aivailable.controller.one_machine import ENDPOINT_FILE
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.sources import LocalSources
-from aivailable.embedded.state import is_running
+from aivailable.embedded.state import ENDPOINT_FILE, is_running
 from aivailable.errors import UserError
 from aivailable.model.service import KEYS_PATH
 from aivailable.seams import Cluster, Hub, Registry, Secrets

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from aivailable.errors import AivailableError
+from aivailable.errors import AivailableError, UserError
 
 VERBS = {
     "demo": "a simulated rack on this machine: real engine, real Envoy, one answer",
@@ -22,6 +22,10 @@ VERBS = {
 """Every verb with its short help; the module of the same name in `cli/` holds the command."""
 
 
+OF_THE_DEMO = frozenset({"psutil", "xllamacpp"})
+"""Modules that only the extra `demo` installs."""
+
+
 class _Verbs(click.Group):
     """Imports a verb's module when the verb is used, so that `--help` needs none of them."""
 
@@ -33,7 +37,15 @@ class _Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"aivailable.cli.{cmd_name}").command
+        try:
+            command: click.Command = importlib.import_module(f"aivailable.cli.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            if error.name not in OF_THE_DEMO:
+                raise
+            raise UserError(
+                f"aivailable {cmd_name} needs {error.name}, which is not installed",
+                hint="pip install 'aivailable[demo]'",
+            ) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

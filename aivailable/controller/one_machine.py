@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from aivailable.controller.loop import Controller
 from aivailable.embedded.agent import Agent
@@ -18,15 +17,13 @@ from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.processes import remember
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
-from aivailable.embedded.state import StateFiles
+from aivailable.embedded.state import ENDPOINT_FILE, GATEWAY_DIR, StateFiles
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
 from aivailable.model.cards import Node
 from aivailable.model.service import KEYS_PATH
 from aivailable.settings import Settings
 
-GATEWAY_DIR = Path("gateway")
-ENDPOINT_FILE = GATEWAY_DIR / "endpoint.json"
 STOP_TIMEOUT_S = 20.0
 KEY_ID = "demo"
 

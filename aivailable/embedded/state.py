@@ -22,6 +22,10 @@ POLL_S = 0.02
 """How often a waiting reader looks at a document's index."""
 
 AGENT_LOCK = "agent.lock"
+GATEWAY_DIR = Path("gateway")
+ENDPOINT_FILE = GATEWAY_DIR / "endpoint.json"
+"""Where the gateway of an embedded cluster says how clients reach it: {"base_url": …}."""
+
 _INDEX = re.compile(rb'\{"index": (\d+)')
 
 
