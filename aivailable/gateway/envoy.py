@@ -65,7 +65,7 @@ class Envoy:
         self._start()
         try:
             self._wait_until_ready(time.monotonic() + START_TIMEOUT_S)
-        except BaseException:
+        except BaseException:  # Ctrl-C while it starts must not leave it running either
             self._end()
             raise
         self._watch.start()
