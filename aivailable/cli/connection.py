@@ -11,7 +11,7 @@ from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.sources import LocalSources
 from aivailable.embedded.state import ENDPOINT_FILE, is_running
 from aivailable.errors import UserError
-from aivailable.model.service import KEYS_PATH
+from aivailable.keystore import read_keys
 from aivailable.seams import Cluster, Hub, Registry, Secrets
 from aivailable.settings import Settings, load
 
@@ -79,9 +79,7 @@ def endpoint(connection: Connection, model: str) -> Endpoint:
     if not file.is_file():
         raise UserError("the gateway is not up yet", hint="wait until `aivailable demo` prints the base URL")
     base_url = json.loads(file.read_text())["base_url"]
-    for path in connection.secrets.list(KEYS_PATH):
-        items = connection.secrets.read(path) or {}
-        allowed = json.loads(items.get("models") or "[]")
-        if not allowed or model in allowed:
-            return Endpoint(base_url=base_url, key=items["secret"])
-    raise UserError(f"no key may use the model {model}", hint="look at the keys of this cluster")
+    for key in read_keys(connection.secrets):
+        if key.may_use(model):
+            return Endpoint(base_url=base_url, key=key.secret)
+    raise UserError(f"no key may use the model {model}", hint=f"aivailable keys create NAME --model {model}")

@@ -14,10 +14,17 @@ VERBS = {
     "plan": "what would happen, and why",
     "deploy": "make the fleet equal a file, or add one model",
     "fleet": "print the present fleet as a file",
-    "status": "what runs where, how it is, and why",
     "stop": "remove a model from the fleet",
-    "chat": "ask a model through the gateway",
+    "status": "what runs where, how it is, and why",
+    "nodes": "the rack, card by card",
+    "explain": "every card's answer for one model",
+    "events": "what happened, and what was decided",
     "logs": "what a model's engines print",
+    "chat": "ask a model through the gateway",
+    "fit": "does this model run on that card, and what would it take",
+    "render": "the Nomad jobs of a fleet file, without registering them",
+    "keys": "make, list, revoke and rotate API keys",
+    "doctor": "what this machine has and what is missing",
 }
 """Every verb with its short help; the module of the same name in `cli/` holds the command."""
 
@@ -54,17 +61,52 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+WELCOME = """\
+AIvailable turns a rack of mixed GPUs into one OpenAI-compatible endpoint.
+
+New here? These need no GPU and no cluster:
+  aivailable demo      a simulated rack, a real engine, one answer; stays up
+  aivailable doctor    what this machine has and what is missing
+
+With a rack that is up (the demo's, too):
+  aivailable status    what runs where, how it is, and why
+  aivailable deploy    bring a model: a fleet file, or a .gguf file
+  aivailable chat      ask it
+
+aivailable --help lists every command.
+"""
+
+
+def _print_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's own form
+    if not value or ctx.resilient_parsing:
+        return
+    versions = importlib.import_module("aivailable.versions")
+    click.echo(f"aivailable {versions.own_version()}")
+    for part in versions.find_parts():
+        click.echo(f"  {part.name:10} {part.version or '-':22} {part.where}")
+    ctx.exit()
+
+
+@click.group(cls=_Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--cluster",
     metavar="embedded[:DIR]",
     help="Which cluster to speak to; default: the embedded one of this user.",
 )
-@click.version_option(message="%(version)s", package_name="aivailable")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Show the versions of AIvailable and of the parts it finds.",
+)
 @click.pass_context
 def command(ctx: click.Context, cluster: str | None) -> None:
     """Turn a rack of mixed GPUs into one OpenAI-compatible endpoint."""
     ctx.obj = cluster
+    if ctx.invoked_subcommand is None:
+        click.echo(WELCOME, nl=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ def command(cluster: str | None, file: Path | None, snapshot_file: Path | None, 
 
     Changes nothing. Exit code 2 when something cannot be placed.
     """
-    fleet, snapshot = _inputs(cluster, file, snapshot_file)
+    fleet, snapshot = plan_inputs(cluster, file, snapshot_file)
     made = timed_plan(fleet, snapshot)
     if as_json:
         click.echo(json.dumps(plan_document(made), indent=2))
@@ -49,7 +49,12 @@ def timed_plan(fleet: Fleet, snapshot: Snapshot) -> Plan:
     return replace(made, seconds=round(time.perf_counter() - begin, 6))
 
 
-def _inputs(cluster: str | None, file: Path | None, snapshot_file: Path | None) -> tuple[Fleet, Snapshot]:
+def plan_inputs(cluster: str | None, file: Path | None, snapshot_file: Path | None) -> tuple[Fleet, Snapshot]:
+    """The fleet (of a file, else the present one) and the snapshot (of a file, else of the running cluster).
+
+    Raises:
+        UserError: A file is wrong, or no cluster is running where one is needed.
+    """
     if snapshot_file and file:
         return fleet_from_file(file, LocalSources()), snapshot_from_file(snapshot_file)
     if snapshot_file:

@@ -1,7 +1,7 @@
 """`aivailable status`: what runs where, how it is, and why."""
 
 import json
-import re
+from dataclasses import asdict
 
 import click
 from rich.console import Group, RenderableType
@@ -12,7 +12,7 @@ from aivailable.cli.connection import Connection, connect
 from aivailable.cli.console import out
 from aivailable.cli.views import events_view, nodes_view, replicas_view
 from aivailable.controller.fleetstore import read_fleet
-from aivailable.controller.journal import read_decisions
+from aivailable.controller.history import history
 from aivailable.controller.observe import observe
 from aivailable.documents import snapshot_document
 from aivailable.model.fleet import Fleet
@@ -20,8 +20,8 @@ from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
 
 EVENTS_SHOWN = 12
+EVENTS_IN_JSON = 100
 WATCH_STEP_S = 1.0
-_REPLICA_JOB = re.compile(r"llm-(.+)-(\d+)-[0-9a-f]{8}")
 
 
 @click.command("status")
@@ -54,7 +54,7 @@ def _document(connection: Connection) -> dict[str, object]:
         "simulated": snapshot.simulated,
         "models": [{"name": m.name, "wanted": m.replicas, "serving": serving(m.name, snapshot)} for m in fleet.models],
         **snapshot_document(snapshot),
-        "events": [{"at_s": at_s, "about": about, "text": text} for at_s, about, text in _events(connection)],
+        "events": [asdict(e) for e in history(connection.cluster, connection.registry, limit=EVENTS_IN_JSON)],
     }
 
 
@@ -70,7 +70,7 @@ def _view(connection: Connection) -> RenderableType:
         nodes_view(snapshot),
         Text(),
         Text("Recent events", style="bold"),
-        events_view(_events(connection)[-EVENTS_SHOWN:]),
+        events_view(history(connection.cluster, connection.registry, limit=EVENTS_SHOWN)),
     )
 
 
@@ -86,16 +86,3 @@ def _summary(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
 def serving(model: str, snapshot: Snapshot) -> int:
     """How many replicas of a model serve."""
     return sum(r.model == model and r.state is ReplicaState.SERVING for r in snapshot.replicas)
-
-
-def _events(connection: Connection) -> list[tuple[float, str, str]]:
-    """Decisions of the controller and events of the cluster, oldest first, as (time, about, text)."""
-    decisions = [(d.at_s, f"{d.model} #{d.replica}", d.text) for d in read_decisions(connection.registry)]
-    happened = [(e.at_s, _about(e.job) or e.node, e.text) for e in connection.cluster.events(100)]
-    return sorted([*decisions, *happened])
-
-
-def _about(job: str) -> str:
-    """The model's slug and replica number that a job id holds; other ids as they are."""
-    found = _REPLICA_JOB.fullmatch(job)
-    return f"{found[1]} #{found[2]}" if found else job

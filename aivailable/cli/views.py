@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aivailable.controller.apply import describe
+from aivailable.controller.history import Happened
 from aivailable.model.cards import Node
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Action, CardUse, Plan, Stop, Unplaced
@@ -109,13 +110,13 @@ def _once(names: Sequence[str]) -> list[str]:
     return [name if index == 0 or name != names[index - 1] else "" for index, name in enumerate(names)]
 
 
-def events_view(events: Iterable[tuple[float, str, str]]) -> RenderableType:
-    """Recent events as `(unix time, about, text)`."""
+def events_view(entries: Iterable[Happened]) -> RenderableType:
+    """What happened, one line each."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(3):
         table.add_column(overflow="fold")
-    for at_s, about, text in events:
-        table.add_row(time.strftime("%H:%M:%S", time.localtime(at_s)), about, text)
+    for entry in entries:
+        table.add_row(time.strftime("%H:%M:%S", time.localtime(entry.at_s)), entry.about, entry.text)
     return table
 
 

@@ -5,7 +5,6 @@ fails to start half-way.
 """
 
 import json
-import secrets as random_source
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,12 +19,13 @@ from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.state import ENDPOINT_FILE, GATEWAY_DIR, StateFiles
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
+from aivailable.keystore import create_key, read_key
 from aivailable.model.cards import Node
-from aivailable.model.service import KEYS_PATH
 from aivailable.settings import Settings
 
 STOP_TIMEOUT_S = 20.0
 KEY_ID = "demo"
+"""The key of a demo; the one of earlier demos in the same directory is used again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
     with ExitStack() as running:
         running.enter_context(Agent(settings.state, nodes))
         endpoint_file.unlink(missing_ok=True)
-        key = _demo_key(secrets)
+        key = read_key(secrets, KEY_ID) or create_key(secrets, KEY_ID)
         gateway_dir.mkdir(parents=True, exist_ok=True)
         feeder = Feeder(registry, secrets, gateway_dir, settings)
         feeder.publish_once()
@@ -66,17 +66,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
         endpoint_file.write_text(json.dumps({"base_url": base_url}))
         running.callback(endpoint_file.unlink, missing_ok=True)
         running.enter_context(_thread("controller", Controller(cluster, registry, settings).run))
-        yield Running(cluster=cluster, registry=registry, secrets=secrets, base_url=base_url, key=key)
-
-
-def _demo_key(secrets: EmbeddedSecrets) -> str:
-    """The key of earlier demos in this directory, or a new one."""
-    path = f"{KEYS_PATH}/{KEY_ID}"
-    if items := secrets.read(path):
-        return items["secret"]
-    secret = "sk-" + random_source.token_urlsafe(24)
-    secrets.write(path, {"secret": secret, "models": "[]"})
-    return secret
+        yield Running(cluster=cluster, registry=registry, secrets=secrets, base_url=base_url, key=key.secret)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Envoy's bootstrap: what never changes while it runs. All paths are relative to the gateway's directory."""
 
 from aivailable.gateway.clusters import CLUSTERS_FILE
-from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, KEYS_FILE
+from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_FILE
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import MODEL_MISSING, MODEL_NAMESPACE, MODEL_UNREADABLE, ROUTES_FILE, ROUTES_NAME
 from aivailable.settings import Settings
@@ -67,12 +67,27 @@ def _http_manager(policies: Policies) -> Resource:
 
 
 def _filters() -> list[Resource]:
-    """In order: preflights need no key; no body is read without one; rights are judged when the model is known."""
+    """In order: preflights need no key; no body is read without one; rights are judged when the model is known.
+
+    `header_to_metadata` makes Envoy choose the route anew once it is known whose key it is: `/v1/models` differs.
+    """
     return [
         {"name": "envoy.filters.http.cors", "typed_config": {"@type": f"{HTTP}.cors.v3.Cors"}},
         {
             "name": AUTH_FILTER,
             "config_discovery": {"config_source": _file_source(KEYS_FILE), "type_urls": [AUTH_TYPE]},
+        },
+        {
+            "name": "envoy.filters.http.header_to_metadata",
+            "typed_config": {
+                "@type": f"{HTTP}.header_to_metadata.v3.Config",
+                "request_rules": [
+                    {
+                        "header": CLIENT_HEADER,
+                        "on_header_present": {"metadata_namespace": "aivailable", "key": "client", "type": "STRING"},
+                    }
+                ],
+            },
         },
         {
             "name": "envoy.filters.http.json_to_metadata",

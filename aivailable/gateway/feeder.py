@@ -1,6 +1,5 @@
 """The feeder: watches fleet, instances and keys, and publishes Envoy's files. Needs no controller."""
 
-import json
 import logging
 import threading
 from functools import partial
@@ -10,8 +9,9 @@ from aivailable.documents import load_fleet
 from aivailable.errors import AivailableError
 from aivailable.gateway.policies import Policies
 from aivailable.gateway.publishing import Publisher, files
+from aivailable.keystore import read_keys
 from aivailable.model.fleet import Fleet
-from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, KEYS_PATH, ApiKey
+from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY
 from aivailable.seams import Registry, Secrets
 from aivailable.settings import Settings, shipped
 from aivailable.watching import Changed, watching
@@ -36,7 +36,7 @@ class Feeder:
             AivailableError: A store cannot be read, or holds no fleet document where one should be.
         """
         instances = self._registry.instances(ENGINE_SERVICE)
-        wanted = files(self._fleet(), self._keys(), instances, self._settings, self._policies)
+        wanted = files(self._fleet(), read_keys(self._secrets), instances, self._settings, self._policies)
         return self._publisher.publish(wanted)
 
     def run(self, stop: threading.Event) -> None:
@@ -58,11 +58,3 @@ class Feeder:
     def _fleet(self) -> Fleet:
         entry = self._registry.get(FLEET_KEY)
         return load_fleet(entry.value, where=f"key {FLEET_KEY}") if entry else Fleet()
-
-    def _keys(self) -> tuple[ApiKey, ...]:
-        found: list[ApiKey] = []
-        for path in self._secrets.list(KEYS_PATH):
-            if items := self._secrets.read(path):
-                models = json.loads(items.get("models") or "[]")
-                found.append(ApiKey(id=path.rpartition("/")[2], secret=items["secret"], models=tuple(models)))
-        return tuple(found)

@@ -7,6 +7,7 @@ from that one, hence `_unread`) and again when the body's `model` is known.
 import json
 
 from aivailable.gateway.clusters import NOWHERE, cluster_name
+from aivailable.gateway.keys import CLIENT_HEADER
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ApiKey
@@ -34,7 +35,7 @@ _ANSWER_HEADERS = [
 
 def route_configuration(fleet: Fleet, keys: tuple[ApiKey, ...], settings: Settings, policies: Policies) -> Resource:
     """The one route configuration of the gateway."""
-    routes = [_preflight(), *_model_lists(fleet)]
+    routes = [_preflight(), *_model_lists(fleet, keys)]
     for path in API_PATHS:
         routes.extend(_path_routes(path, fleet, keys, policies))
     routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
@@ -75,6 +76,11 @@ def _to_model(path: str, model: str, keys: tuple[ApiKey, ...], policies: Policie
         "match": _on_model(path, model),
         "route": {"cluster": cluster_name(model), "timeout": "0s", "retry_policy": policies.retry},
     }
+    return _with_rights(route, model, keys)
+
+
+def _with_rights(route: Resource, model: str, keys: tuple[ApiKey, ...]) -> Resource:
+    """The route, closed to keys that may not use the model; untouched where every key may."""
     allowed = [key.id for key in keys if key.may_use(model)]
     if len(allowed) < len(keys):
         route["typed_per_filter_config"] = {"envoy.filters.http.rbac": _only(allowed)}
@@ -83,7 +89,7 @@ def _to_model(path: str, model: str, keys: tuple[ApiKey, ...], policies: Policie
 
 def _only(clients: list[str]) -> Resource:
     """Lets these clients pass and answers 403 to all others. A policy needs a principal; no client is named ``""``."""
-    principals = [{"header": {"name": "x-client-id", "string_match": {"exact": client}}} for client in clients or [""]]
+    principals = [{"header": {"name": CLIENT_HEADER, "string_match": {"exact": client}}} for client in clients or [""]]
     return {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
         "rbac": {
@@ -138,19 +144,32 @@ def _preflight() -> Resource:
     }
 
 
-def _model_lists(fleet: Fleet) -> list[Resource]:
-    """GET /v1/models and /v1/models/NAME, from the fleet."""
-    get = {"name": ":method", "string_match": {"exact": "GET"}}
-    entries = [{"id": m.name, "object": "model", "created": 0, "owned_by": "aivailable"} for m in fleet.models]
-    return [
-        _answer({"path": "/v1/models", "headers": [get]}, 200, {"object": "list", "data": entries}),
-        *(_answer({"path": f"/v1/models/{entry['id']}", "headers": [get]}, 200, entry) for entry in entries),
-        _answer(
-            {"prefix": "/v1/models/"},
-            404,
-            _error("The model does not exist.", param="model", code="model_not_found"),
-        ),
+def _model_lists(fleet: Fleet, keys: tuple[ApiKey, ...]) -> list[Resource]:
+    """GET /v1/models and /v1/models/NAME, from the fleet: each key sees what it may use."""
+    routes = [
+        _model_list([m.name for m in fleet.models if key.may_use(m.name)], client=key.id) for key in keys if key.models
     ]
+    routes.append(_model_list([m.name for m in fleet.models]))
+    for model in fleet.models:
+        route = _answer(_get(f"/v1/models/{model.name}"), 200, _entry(model.name))
+        routes.append(_with_rights(route, model.name, keys))
+    unknown = _error("The model does not exist.", param="model", code="model_not_found")
+    return [*routes, _answer({"prefix": "/v1/models/"}, 404, unknown)]
+
+
+def _model_list(names: list[str], *, client: str | None = None) -> Resource:
+    match = _get("/v1/models")
+    if client is not None:
+        match["headers"].append({"name": CLIENT_HEADER, "string_match": {"exact": client}})
+    return _answer(match, 200, {"object": "list", "data": [_entry(name) for name in names]})
+
+
+def _entry(name: str) -> Resource:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "aivailable"}
+
+
+def _get(path: str) -> Resource:
+    return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
 
 
 def _on_model(path: str, model: str) -> Resource:

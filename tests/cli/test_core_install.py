@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aivailable.cli.main import VERBS
 from aivailable.documents import snapshot_document
 from aivailable.fleetfile import dump_fleet_file
 from tests.processes import ROOT
@@ -48,12 +49,23 @@ def test_the_demo_says_what_to_install() -> None:
     assert "pip install 'aivailable[demo]'" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["plan", "deploy", "fleet", "status", "stop", "chat", "logs"])
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"demo"}))
 def test_every_other_verb_is_there(verb: str) -> None:
     assert run(verb, "--help").returncode == 0
 
 
 def test_help_and_version() -> None:
     assert "Commands:" in run("--help").stdout
-    assert run("--version").stdout.strip().count(".") == 2
+    versions = run("--version").stdout
+    assert versions.startswith("aivailable 0.")
+    for part in ("Envoy", "llama.cpp", "vLLM", "Nomad", "Consul"):
+        assert part in versions
     assert run("no-such-verb").returncode == 2
+
+
+def test_alone_it_tells_a_new_user_what_to_do_next() -> None:
+    done = run()
+
+    assert done.returncode == 0
+    assert "aivailable demo " in done.stdout
+    assert "--help" in done.stdout

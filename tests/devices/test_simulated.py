@@ -1,21 +1,20 @@
 import csv
-from pathlib import Path
 
 import pytest
 
 from aivailable.devices.simulated import load_nodes
 from aivailable.errors import UserError
 from aivailable.settings import shipped
+from aivailable.vram.cardtable import TABLE
 
 DEMO = shipped("examples") / "demo-inventory.toml"
-GPUS = Path(__file__).parents[1] / "data" / "gpus.csv"
 NODE = '[[node]]\nname = "n"\n[[node.card]]\nvendor = "nvidia"\nname = "T4"\nmemory_mib = 15360\n'
 ONE = NODE + "compute_capability = 7.5\n"
 
 
 def test_the_demo_inventory_is_the_rack_that_was_promised_with_numbers_true_to_the_driver() -> None:
     nodes = load_nodes(DEMO.read_text(), where="demo")
-    with GPUS.open(newline="") as file:
+    with TABLE.open(newline="") as file:
         table = {row["name"]: row for row in csv.DictReader(file)}
 
     assert {n.name: [c.name for c in n.cards] for n in nodes} == {

@@ -137,6 +137,15 @@ def test_a_key_without_the_right_is_403(gate: Front) -> None:
     assert error(response)["code"] == "model_not_allowed"
 
 
+def test_a_key_sees_only_the_models_it_may_use(gate: Front) -> None:
+    with gate.client("sk-only-a") as client:
+        for headers in ({}, {"x-client-id": "all"}):
+            listed = client.get("/v1/models", headers=headers).json()["data"]
+            assert [entry["id"] for entry in listed] == ["m-a"]
+        assert client.get("/v1/models/m-a").status_code == 200
+        assert client.get("/v1/models/org/M.B").status_code == 403
+
+
 def test_a_client_cannot_pass_for_another(gate: Front) -> None:
     with gate.client("sk-only-a") as client:
         response = client.post(CHAT, json=body("org/M.B"), headers={"x-client-id": "all"})

@@ -1,0 +1,69 @@
+"""`aivailable explain`: every card's answer for one model."""
+
+from dataclasses import replace
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from aivailable.cli.connection import connect
+from aivailable.cli.console import out
+from aivailable.cli.stop import require_model
+from aivailable.cli.views import events_view, replicas_view
+from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.history import history
+from aivailable.controller.observe import observe
+from aivailable.model.fleet import Fleet
+from aivailable.placement.candidates import Candidate, Refused, candidates
+from aivailable.placement.ledger import Ledger
+
+EVENTS_SEARCHED = 1000
+EVENTS_SHOWN = 10
+
+
+@click.command("explain")
+@click.argument("model")
+@click.pass_obj
+def command(cluster: str | None, model: str) -> None:
+    """Say for MODEL where its replicas are, what happened to them, and of every card why it can or cannot take one."""
+    connection = connect(cluster)
+    fleet = read_fleet(connection.registry).fleet
+    require_model(fleet, model)
+    spec = next(m for m in fleet.models if m.name == model)
+    snapshot = observe(connection.cluster, connection.registry)
+    mine = tuple(replica for replica in snapshot.replicas if replica.model == model)
+    out.print(replicas_view(Fleet(models=(spec,)), replace(snapshot, replicas=mine)))
+    found, refused = candidates(fleet, spec, snapshot, Ledger(snapshot))
+    out.print(Text("\nOne more replica, card by card", style="bold"))
+    out.print(_cards_table(found, refused, several=len(spec.variants) > 1))
+    about = f"{spec.slug} #"
+    entries = [
+        e
+        for e in history(connection.cluster, connection.registry, limit=EVENTS_SEARCHED)
+        if e.about.startswith((about, f"{model} #"))
+    ]
+    out.print(Text("\nWhat happened to it", style="bold"))
+    out.print(events_view(entries[-EVENTS_SHOWN:]))
+
+
+def _cards_table(found: list[Candidate], refused: list[Refused], *, several: bool) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Node", "Card", *(("Variant",) if several else ()), "Answer"):
+        table.add_column(heading, no_wrap=heading == "Node", overflow="fold")
+    rows: list[tuple[str, int, str, str, Text]] = [
+        (c.node.name, c.card.index, c.card.name, c.variant.source, _takes(c)) for c in found
+    ]
+    rows += [(r.node.name, r.card.index, r.card.name, r.variant.source, _refuses(r)) for r in refused]
+    for node, _, card, variant, answer in sorted(rows, key=lambda row: row[:2]):
+        table.add_row(node, card, *((variant,) if several else ()), answer)
+    return table
+
+
+def _takes(candidate: Candidate) -> Text:
+    claim_mib = candidate.card.slices_for(candidate.footprint.claim_mib) * candidate.card.slice_mib
+    return Text(f"can take it: {claim_mib} MiB, {candidate.hole_mib} MiB stay free", style="green")
+
+
+def _refuses(refused: Refused) -> Text:
+    short = f"; {refused.short_mib} MiB short" if refused.short_mib else ""
+    return Text(f"{refused.rule}: {refused.text}{short}", style="yellow")
