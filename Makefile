@@ -29,6 +29,7 @@ lint: .venv/dev.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python tools/reference.py --check
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m bench

@@ -83,12 +83,14 @@ class Registry(Protocol):
 class Located:
     """A model source found: where its file or folder lies, its checksum, and the revision it was pinned to.
 
-    `sha256` is that of the one file, or of the lines `<sha256>  <name>` of a folder's files in order of their names.
+    `sha256` is that of the one file, or of the lines `<sha256>  <name>` of its files in order of their names.
+    `complete` False: only the headers are here; the files are brought to a node when a replica starts there.
     """
 
     path: Path
     sha256: str
     revision: str = ""
+    complete: bool = True
 
 
 class Hub(Protocol):
@@ -98,7 +100,8 @@ class Hub(Protocol):
         """Find a source and pin it.
 
         Raises:
-            UserError: There is no such source, or it is of a kind that cannot be used here.
+            UserError: There is no such source, no access to it, or it is of a kind that cannot be used here.
+            RetryableError: Where it lies cannot be reached now.
         """
 
 

@@ -25,6 +25,13 @@ class Settings(BaseModel):
     state: Path = Field(default_factory=lambda: Path.home() / ".local" / "state" / "aivailable")
     """Directory of the embedded cluster: its files, logs and lock."""
 
+    models: Path | None = None
+    """Directory of a node for model files that jobs bring; default: `models` in `state`."""
+
+    hub_endpoint: str = ""
+    """Address of the model hub that `hf:` sources name; empty: the one of the library huggingface_hub. A mirror that
+    speaks its protocol will do."""
+
     gateway_address: str = "127.0.0.1"
     """Address the gateway listens on."""
 
@@ -61,6 +68,11 @@ class Settings(BaseModel):
 
     deploy_timeout_s: float = Field(default=600.0, gt=0)
     """How long `deploy` watches before it gives up watching (exit code 3), in seconds."""
+
+    @property
+    def models_folder(self) -> Path:
+        """Where model files lie on a node."""
+        return self.models or self.state / "models"
 
 
 def load(environment: Mapping[str, str]) -> Settings:

@@ -5,10 +5,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from aivailable.controller.sources import Sources
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
-from aivailable.embedded.sources import LocalSources
 from aivailable.embedded.state import ENDPOINT_FILE, is_running
 from aivailable.errors import UserError
 from aivailable.keystore import read_keys
@@ -56,7 +56,7 @@ def connect(cluster: str | None) -> Connection:
         cluster=EmbeddedCluster(settings.state),
         registry=EmbeddedRegistry(settings.state),
         secrets=EmbeddedSecrets(settings.state),
-        hub=LocalSources(),
+        hub=Sources(settings),
         settings=settings,
     )
 

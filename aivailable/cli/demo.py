@@ -24,9 +24,9 @@ from aivailable.controller.fleetstore import read_fleet, write_fleet
 from aivailable.controller.follow import follow
 from aivailable.controller.observe import observe
 from aivailable.controller.one_machine import Running, one_machine
+from aivailable.controller.sources import Sources
 from aivailable.devices.simulated import load_nodes
 from aivailable.embedded.cluster import EmbeddedCluster
-from aivailable.embedded.sources import LocalSources
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet
 from aivailable.settings import shipped
@@ -51,7 +51,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     inventory = inventory_file or examples / "demo-inventory.toml"
     settings = read_settings(ctx.obj)
     nodes = load_nodes(read_text(inventory), where=str(inventory))
-    fleet = fleet_from_file(fleet_file or examples / "demo.toml", LocalSources())
+    fleet = fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings))
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
     notes.print()

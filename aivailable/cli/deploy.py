@@ -15,9 +15,12 @@ from aivailable.controller.fleetstore import StoredFleet, describe_changes, read
 from aivailable.controller.follow import follow
 from aivailable.controller.observe import observe
 from aivailable.controller.resolve import resolve
-from aivailable.errors import PermanentError, UserError
+from aivailable.errors import GaveUpError, PermanentError, UserError
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Plan
+from aivailable.model.replica import Replica
+
+LOG_TAIL_LINES = 8
 
 _MAY_CHANGE_BY_ITSELF = {"free memory", "node", "health"}
 """Rules that stop forbidding a card when the cluster changes; all others need the user."""
@@ -51,7 +54,7 @@ def command(
     seen = read_fleet(connection.registry)
     if is_fleet_file(target):
         _refuse_source_options(name=name, replicas=replicas, context=context, concurrency=concurrency)
-        wanted = fleet_from_file(Path(target), connection.hub)
+        wanted = fleet_from_file(Path(target), connection.hub, known=seen.fleet)
     else:
         wanted = _with_source(seen.fleet, connection, target, name, replicas, context, concurrency)
     made = timed_plan(wanted, observe(connection.cluster, connection.registry))
@@ -68,17 +71,33 @@ def wait_until_served(connection: Connection, fleet: Fleet) -> None:
     """Follow until every replica that has a place serves.
 
     Raises:
-        GaveUpError: It took longer than the setting `deploy_timeout_s`.
-        PermanentError: Some replicas have no place.
+        GaveUpError: It took longer than the setting `deploy_timeout_s`, or the user does not want to watch.
+        PermanentError: Some replicas have no place, or do not start.
     """
     timeout_s = connection.settings.deploy_timeout_s
-    last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
+    try:
+        last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
+    except KeyboardInterrupt:
+        raise GaveUpError(
+            "stopped watching; the fleet is written and the cluster works on", hint="see `aivailable status`"
+        ) from None
+    if last.failed:
+        raise PermanentError(
+            "\n".join(line for replica in last.failed for line in _why_it_failed(connection, replica)),
+            hint="the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it",
+        )
     if last.unplaced:
         raise PermanentError(
             f"{last.unplaced} replica(s) have no place; the others serve",
             hint="`aivailable plan` says why; they start by themselves when there is room",
         )
     notes.print("everything serves")
+
+
+def _why_it_failed(connection: Connection, replica: Replica) -> list[str]:
+    """The reason, and the last lines of the engine's log."""
+    tail = connection.cluster.logs(replica.job, tail_lines=LOG_TAIL_LINES)
+    return [f"{replica.model} #{replica.replica} does not start: {replica.note}", *(f"  | {line}" for line in tail)]
 
 
 def refuse_impossible(made: Plan) -> None:
@@ -115,7 +134,7 @@ def _with_source(
     model = model_from_source(
         source, name=name, replicas=replicas or 1, context=context or 8192, concurrency=concurrency or 4
     )
-    alone = resolve(Fleet(models=(model,)), connection.hub).models[0]
+    alone = resolve(Fleet(models=(model,)), connection.hub, known=fleet).models[0]
     profile = alone.variants[0].resolved
     if context is None and profile is not None:
         alone = replace(alone, context=min(alone.context, profile.profile.context_limit))

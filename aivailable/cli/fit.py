@@ -11,13 +11,14 @@ from aivailable.cli.connection import read_settings
 from aivailable.cli.console import notes, out
 from aivailable.cli.fleet_input import model_from_source
 from aivailable.controller.resolve import resolve
+from aivailable.controller.sources import Sources
 from aivailable.documents import footprint_terms
 from aivailable.embedded.cluster import EmbeddedCluster
-from aivailable.embedded.sources import LocalSources
 from aivailable.embedded.state import is_running
 from aivailable.errors import UserError
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Fleet, Profile
+from aivailable.settings import Settings
 from aivailable.vram.cardtable import card_of_size, find_card, known_cards
 from aivailable.vram.fit import Fit, Verdict, fit
 
@@ -50,7 +51,7 @@ def command(
     Without an option: the cards of the running cluster, else every card that is known. Exit code 2 when it fits none.
     """
     cards = _cards(cluster, card_name, vram_mib, all_cards=all_cards)
-    profile = _profile(source)
+    profile = _profile(source, read_settings(cluster))
     wanted = context or min(DEFAULT_CONTEXT, profile.context_limit)
     fits = [fit(profile, card, context=wanted, concurrency=concurrency) for card in cards]
     if as_json:
@@ -95,10 +96,10 @@ def _cards(cluster: str | None, card_name: str | None, vram_mib: int | None, *, 
     return list(known_cards())
 
 
-def _profile(source: str) -> Profile:
+def _profile(source: str, settings: Settings) -> Profile:
     path = Path(source)
     model = model_from_source(str(path) if path.exists() else source, name="x", replicas=1, context=16, concurrency=1)
-    resolved = resolve(Fleet(models=(model,)), LocalSources()).models[0].variants[0].resolved
+    resolved = resolve(Fleet(models=(model,)), Sources(settings)).models[0].variants[0].resolved
     if resolved is None:
         raise AssertionError("resolve gives every variant a profile")
     return resolved.profile

@@ -7,7 +7,7 @@ from aivailable.controller.resolve import resolve, with_absolute_paths
 from aivailable.documents import load_fleet, load_snapshot
 from aivailable.errors import UserError
 from aivailable.fleetfile import parse_fleet
-from aivailable.model.fleet import Fleet, ModelSpec, Variant
+from aivailable.model.fleet import EMPTY_FLEET, Fleet, ModelSpec, Variant
 from aivailable.model.names import MODEL_NAME
 from aivailable.model.snapshot import Snapshot
 from aivailable.model.source import SourceKind, parse_source
@@ -28,12 +28,12 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8 text", hint="a fleet file is TOML text") from error
 
 
-def fleet_from_file(path: Path, hub: Hub) -> Fleet:
-    """The fleet of a fleet file, every variant resolved."""
+def fleet_from_file(path: Path, hub: Hub, *, known: Fleet = EMPTY_FLEET) -> Fleet:
+    """The fleet of a fleet file, every variant resolved; `known` is the present one, whose pins are kept."""
     if path.suffix == ".json":
         return load_fleet(read_text(path).encode(), where=str(path))
     fleet = parse_fleet(read_text(path), where=str(path))
-    return resolve(with_absolute_paths(fleet, path.absolute().parent), hub)
+    return resolve(with_absolute_paths(fleet, path.absolute().parent), hub, known=known)
 
 
 def snapshot_from_file(path: Path) -> Snapshot:

@@ -23,6 +23,7 @@ VERBS = {
     "chat": "ask a model through the gateway",
     "fit": "does this model run on that card, and what would it take",
     "render": "the Nomad jobs of a fleet file, without registering them",
+    "fetch": "bring and verify model files",
     "keys": "make, list, revoke and rotate API keys",
     "doctor": "what this machine has and what is missing",
 }

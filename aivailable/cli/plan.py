@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from aivailable.cli.connection import connect
+from aivailable.cli.connection import connect, read_settings
 from aivailable.cli.console import out
 from aivailable.cli.fleet_input import fleet_from_file, snapshot_from_file
 from aivailable.cli.views import plan_view
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.observe import observe
+from aivailable.controller.sources import Sources
 from aivailable.documents import plan_document
-from aivailable.embedded.sources import LocalSources
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Plan
@@ -56,7 +56,7 @@ def plan_inputs(cluster: str | None, file: Path | None, snapshot_file: Path | No
         UserError: A file is wrong, or no cluster is running where one is needed.
     """
     if snapshot_file and file:
-        return fleet_from_file(file, LocalSources()), snapshot_from_file(snapshot_file)
+        return fleet_from_file(file, Sources(read_settings(cluster))), snapshot_from_file(snapshot_file)
     if snapshot_file:
         raise UserError("--snapshot needs a fleet FILE", hint="aivailable plan fleet.toml --snapshot snapshot.json")
     connection = connect(cluster)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
 
@@ -49,10 +49,10 @@ def stream_chat(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
         RetryableError: No instance serves the model at the moment (503), or the gateway cannot be reached.
         PermanentError: Anything else.
     """
-    timeout = httpx.Timeout(TOKEN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    timeout = httpx2.Timeout(TOKEN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (
-            httpx.Client(timeout=timeout, trust_env=False) as client,
+            httpx2.Client(timeout=timeout, trust_env=False) as client,
             client.stream(
                 "POST",
                 f"{base_url}/chat/completions",
@@ -60,18 +60,18 @@ def stream_chat(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
                 json=request.body(stream=True),
             ) as response,
         ):
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != httpx2.codes.OK:
                 response.read()
                 raise _refused(response)
             yield from _pieces(response)
-    except httpx.TransportError as error:
+    except httpx2.TransportError as error:
         raise RetryableError(
             f"no answer from {base_url}: {error or type(error).__name__}",
             hint="is the gateway up? see `aivailable status`",
         ) from error
 
 
-def _pieces(response: httpx.Response) -> Iterator[str]:
+def _pieces(response: httpx2.Response) -> Iterator[str]:
     for line in response.iter_lines():
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or data == "[DONE]":
@@ -84,13 +84,13 @@ def _pieces(response: httpx.Response) -> Iterator[str]:
                 yield piece
 
 
-def _refused(response: httpx.Response) -> AivailableError:
+def _refused(response: httpx2.Response) -> AivailableError:
     try:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = response.text.strip() or response.reason_phrase
     text = f"the gateway answered {response.status_code}: {message}"
-    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
         return RetryableError(text, hint="see `aivailable status`; try again in a moment")
     if response.is_client_error:
         return UserError(text, hint="see `aivailable fleet` for the models there are")

@@ -16,22 +16,28 @@ STEP_S = 0.2
 """Longest time between two looks; a change of the cluster wakes earlier."""
 
 
+FAILURES_TO_GIVE_UP = 2
+"""Failed allocations after which watching ends: the first may be the card's fault, the second was on another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One look. `waiting` names what is still to come; `done` when nothing more can be expected.
 
-    `unplaced` counts replicas that found no place: they end the wait, but not as a success.
+    `unplaced` counts replicas that found no place, `failed` are those that failed on more than one card: both end the
+    wait, but not as a success.
     """
 
     snapshot: Snapshot
     replicas: tuple[Replica, ...]
     waiting: tuple[str, ...]
     unplaced: int
+    failed: tuple[Replica, ...] = ()
 
     @property
     def done(self) -> bool:
         """Whether nothing more is awaited."""
-        return not self.waiting
+        return not self.waiting or bool(self.failed)
 
 
 def progress(fleet: Fleet, snapshot: Snapshot) -> Progress:
@@ -47,7 +53,12 @@ def progress(fleet: Fleet, snapshot: Snapshot) -> Progress:
         replicas=tuple(sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))),
         waiting=waiting + (leaving if not unplaced_jobs else ()),
         unplaced=unplaced_jobs,
+        failed=tuple(r for r in snapshot.replicas if r.job in wanted and _keeps_failing(r)),
     )
+
+
+def _keeps_failing(replica: Replica) -> bool:
+    return replica.failures >= FAILURES_TO_GIVE_UP and replica.state is not ReplicaState.SERVING
 
 
 def follow(

@@ -56,6 +56,8 @@ class JobRun:
     note: str = ""
     lost: bool = False
     failures: int = 0
+    log: Path | None = None
+    """What the newest allocation's newest task printed."""
     not_before_s: float = 0.0
     avoid: frozenset[str] = frozenset()
     gone: bool = False
@@ -276,9 +278,11 @@ class Agent:
         logs: dict[str, str] = {}
         for job_id, run in self._runs.items():
             if run.allocation is not None:
-                logs[job_id] = str(run.allocation.log)
+                run.log = run.allocation.log
                 for instance in run.allocation.instances:
                     services.setdefault(instance.service, []).append(asdict(instance))
+            if run.log is not None:
+                logs[job_id] = str(run.log)
         published = {
             "snapshot": snapshot_document(snapshot),
             "events": [asdict(event) for event in self._events],

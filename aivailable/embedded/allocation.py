@@ -25,6 +25,7 @@ from aivailable.model.replica import ReplicaState
 from aivailable.model.service import Instance
 
 ADDRESS = "127.0.0.1"
+LAST_WORDS_BYTES = 500
 
 
 class Outcome(StrEnum):
@@ -83,6 +84,17 @@ class Allocation:
                 uuid = slice_id.rpartition("/")[0]
                 booked[uuid] = booked.get(uuid, 0) + by_uuid[uuid].slice_mib
         return [(by_uuid[uuid], mib) for uuid, mib in booked.items()]
+
+    def last_words(self) -> str:
+        """The last line a prestart task printed while one runs: how far it is; empty otherwise."""
+        fetching = next((task.name for task in self.job.tasks if task.prestart), None)
+        log = self._folder / f"{fetching}.log"
+        if self.state is not ReplicaState.FETCHING or fetching is None or not log.is_file():
+            return ""
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_WORDS_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+        return lines[-1] if lines else ""
 
     def stop(self) -> None:
         """Ask for an orderly stop."""
@@ -154,7 +166,7 @@ class Allocation:
             device=self._reserve(task),
             templates=task.templates,
         )
-        log = self._folder / f"{task.name}.log"
+        self.log = log = self._folder / f"{task.name}.log"
         process = await self._host.processes.start(command, environment, folder=self._task_dir("local"), log=log)
         self._pid = process.pid
         if self._lost:

@@ -10,10 +10,11 @@ from aivailable.model.replica import Replica, ReplicaState
 
 
 class Waits(Protocol):
-    """What is known of a job that has no allocation."""
+    """What is known of a job besides its allocation."""
 
     note: str
     lost: bool
+    failures: int
 
 
 def with_use(node: Node, used: frozenset[str]) -> Node:
@@ -33,6 +34,7 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
         job=job.id,
         state=ReplicaState.LOST if waits.lost else ReplicaState.PENDING,
         vendor=vendors.pop() if len(vendors) == 1 else "",
+        failures=waits.failures,
         note=waits.note,
     )
     if allocation is None:
@@ -46,6 +48,7 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
         cards=tuple(card.uuid for card, _ in cards),
         claim_mib=tuple(mib for _, mib in cards),
         load_s=allocation.load_s,
+        note=allocation.last_words(),
     )
 
 

@@ -111,3 +111,6 @@ class Fleet:
     def model(self, name: str) -> ModelSpec | None:
         """The model of that name, or None."""
         return next((m for m in self.models if m.name == name), None)
+
+
+EMPTY_FLEET = Fleet()

@@ -70,9 +70,9 @@ class Replica:
     """One replica as observed: its job, where it runs and how it is.
 
     `variant` is the variant's source, `vendor` the vendor its job asks for. `cards` are uuids; `claim_mib` is per card,
-    in whole slices as booked.
-    `address` is `host:port` of the engine while it is registered, else empty. `note` says in words what the state
-    does not (why it waits, why it was lost).
+    in whole slices as booked. `failures` counts its allocations that failed, on whatever card. `address` is `host:port`
+    of the engine while it is registered, else empty. `note` says in words what the state does not (why it waits, why it
+    was lost).
     """
 
     model: str
@@ -87,6 +87,7 @@ class Replica:
     claim_mib: tuple[int, ...] = ()
     measured_mib: int | None = None
     load_s: float | None = None
+    failures: int = 0
     requests_per_s: float | None = None
     address: str = ""
     note: str = ""

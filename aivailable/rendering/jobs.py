@@ -64,7 +64,7 @@ def _templates() -> Environment:
 
 def _values(placement: Placement, settings: Settings) -> dict[str, object]:
     spec = placement.spec
-    path = _model_path(placement)
+    path = _model_path(placement, settings)
     in_container = spec.driver == "docker"
     seen_at = posixpath.join(CONTAINER_MODEL_DIR, posixpath.basename(path)) if in_container else path
     return {
@@ -79,6 +79,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "command": [] if in_container else _command(spec.engine, settings),
         "image": placement.image,
         "model": spec.model,
+        "fetch": _fetch(placement, settings),
         "model_path": seen_at,
         "mount_source": posixpath.dirname(path) if in_container else "",
         "mount_target": CONTAINER_MODEL_DIR,
@@ -134,14 +135,38 @@ def _command(engine: Engine, settings: Settings) -> list[str]:
     return shlex.split(settings.llamacpp_command) or [sys.executable, "-m", "aivailable.engines.llamacpp"]
 
 
-def _model_path(placement: Placement) -> str:
+def _model_path(placement: Placement, settings: Settings) -> str:
+    """Where the model lies on the node when the engine starts."""
     variant = placement.spec.variant
-    source = parse_source(variant.source)
+    source, resolved = parse_source(variant.source), variant.resolved
     if source.kind is SourceKind.NODE:
         return source.location
-    if variant.resolved and variant.resolved.path:
-        return variant.resolved.path
+    if resolved and resolved.path:
+        return resolved.path
+    if resolved and source.kind is SourceKind.HUB and resolved.sha256:
+        folder = settings.models_folder / resolved.sha256
+        return str(folder / source.file) if source.file else str(folder)
     raise UserError(
         f"model {placement.spec.model}: where {variant.source} lies on the nodes is not known",
         hint="use a node: source, or a local file on a simulated rack",
     )
+
+
+def _fetch(placement: Placement, settings: Settings) -> list[str]:
+    """The command that brings the model to the node before the engine starts; empty where it is there already.
+
+    Raises:
+        UserError: A container could not see what such a command brings.
+    """
+    variant, resolved = placement.spec.variant, placement.spec.variant.resolved
+    source = parse_source(variant.source)
+    if resolved is None or resolved.path or source.kind is not SourceKind.HUB:
+        return []
+    if placement.spec.driver == "docker":
+        raise UserError(
+            f"model {placement.spec.model}: hf: sources with the driver docker cannot be rendered by this version",
+            hint="bring the model with `aivailable fetch` and use a node: source",
+        )
+    pinned = f"hf:{source.location}@{resolved.revision}" + (f":{source.file}" if source.file else "")
+    into = str(settings.models_folder)
+    return [sys.executable, "-m", "aivailable", "fetch", pinned, "--into", into, "--sha256", resolved.sha256]

@@ -19,6 +19,10 @@ LONG_ARRAY = 4096
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
+class CutOffError(UserError):
+    """The header does not end before the file does: damaged, or not all of it is here."""
+
+
 def read_gguf(path: Path) -> Profile:
     """The profile of a GGUF file; of a split one, by its first part, all parts must lie beside it.
 
@@ -26,7 +30,7 @@ def read_gguf(path: Path) -> Profile:
         UserError: A part is missing, the file is truncated, or a needed key is absent.
     """
     parts = _parts(path)
-    readers = [_open(part) for part in parts]
+    readers = [open_header(part) for part in parts]
     keys = _Keys(path, readers[0])
     architecture = keys.text("general.architecture")
     tensors = [tensor for reader in readers for tensor in reader.tensors]
@@ -120,11 +124,17 @@ class _Keys:
         return field.contents()
 
 
-def _open(path: Path) -> GGUFReader:
+def open_header(path: Path) -> GGUFReader:
+    """The header of one GGUF file; where tensor data should be there may be a hole.
+
+    Raises:
+        CutOffError: The header is damaged or not whole.
+        UserError: The file cannot be read.
+    """
     try:
         return HeaderReader(path)
     except (ValueError, IndexError, KeyError, struct.error) as error:
-        raise UserError(
+        raise CutOffError(
             f"{path}: the GGUF file is damaged or cut off: {error}", hint="download it again and compare its size"
         ) from error
     except OSError as error:

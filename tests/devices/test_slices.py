@@ -96,4 +96,4 @@ def test_the_devices_room_loads_nothing_heavy() -> None:
     code = "import sys, aivailable.devices.slices, aivailable.devices.simulated; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
 
-    assert not {"pydantic", "numpy", "httpx", "rich", "click", "jinja2"} & set(done.stdout.split())
+    assert not {"pydantic", "numpy", "httpx2", "rich", "click", "jinja2"} & set(done.stdout.split())

@@ -1,0 +1,45 @@
+"""All kinds of sources behind one seam, and bringing their files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aivailable.clients.downloads import Transfer
+from aivailable.clients.hub import ModelHub
+from aivailable.embedded.sources import LocalSources
+from aivailable.errors import PermanentError
+from aivailable.model.source import Source, SourceKind
+from aivailable.seams import Located
+from aivailable.settings import Settings
+
+_REMOTE = (SourceKind.HUB, SourceKind.HTTPS)
+
+
+class Sources:
+    """The hub of a machine with a network: local files, Python packages, `hf:` and `https:`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._local = LocalSources()
+        self._remote = ModelHub(settings)
+
+    def locate(self, source: Source) -> Located:
+        """Find a source and pin it; see `aivailable.seams.Hub`."""
+        return self._remote.locate(source) if source.kind in _REMOTE else self._local.locate(source)
+
+    def bring(self, source: Source, into: Path, *, sha256: str = "", progress: Callable[[Transfer], None]) -> Path:
+        """Have all files of a source on this machine and verified; remote ones lie in `into/<sha256>/`.
+
+        Returns:
+            The model's path: a file, or a folder with `config.json`.
+
+        Raises:
+            PermanentError: The files are not those that were promised.
+            RetryableError: Where they lie cannot be reached; what came is kept.
+        """
+        if source.kind in _REMOTE:
+            return self._remote.bring(source, into, sha256=sha256, progress=progress)
+        located = self._local.locate(source)
+        if sha256 and located.sha256 != sha256:
+            raise PermanentError(
+                f"{source.location}: its sha256 is {located.sha256}, not {sha256}", hint="deploy again to pin it anew"
+            )
+        return located.path

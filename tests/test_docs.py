@@ -1,0 +1,102 @@
+"""Docs that cannot drift: every verb has its page, every command in them runs, every link and setting is there."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aivailable.cli.main import VERBS
+from aivailable.fleetfile import OWNED_FLAGS, parse_fleet
+from aivailable.settings import PREFIX, Settings
+from tests.cli.running import Demo, demo
+from tests.processes import ROOT
+from tests.weights import smollm2
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line of every `sh` block, with its page."""
+    found = []
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text()):
+            lines = [re.sub(r"\s+#\s.*", "", line).strip() for line in block.splitlines()]
+            found += [(str(page.relative_to(ROOT)), line) for line in lines if line]
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    smollm2()
+    with demo(tmp_path_factory.mktemp("docs")) as running:
+        yield running
+
+
+@pytest.mark.envoy
+@pytest.mark.engine
+def test_every_command_of_the_docs_runs(up: Demo, tmp_path: Path) -> None:
+    """In the order of the pages, beside one demo; `make` lines need their target, starting a demo is that demo."""
+    targets = set(re.findall(r"^([a-z.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page, line in COMMANDS:
+        words = [word.removeprefix(".venv/bin/") for word in shlex.split(line)]
+        if words[0] == "make":
+            assert words[1] in targets, f"{page}: {line}"
+        elif words[:2] == ["aivailable", "demo"] and not {"kill", "revive"} & set(words):
+            continue
+        else:
+            assert words[0] == "aivailable", f"{page}: a command that the test does not know: {line}"
+            into = [str(tmp_path) if word == "models" else word for word in words[1:]]
+            done = up.run(*into)
+            assert done.returncode == 0, f"{page}: {line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.envoy
+@pytest.mark.engine
+def test_the_curl_line_that_the_demo_prints_works(up: Demo) -> None:
+    (line,) = [line for line in up.log.read_text().splitlines() if line.startswith("curl ")]
+    words = shlex.split(line)
+    headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
+    answer = httpx.post(
+        words[1], headers=headers, content=words[words.index("-d") + 1], trust_env=False, timeout=60
+    ).json()
+
+    assert "Paris" in json.dumps(answer)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_page_with_an_example(verb: str) -> None:
+    text = (ROOT / "docs" / "verbs" / f"{verb}.md").read_text()
+
+    assert text.startswith(f"# aivailable {verb}\n")
+    assert f"aivailable {verb}" in "".join(BLOCK.findall(text))
+
+
+def test_every_setting_and_every_fleet_key_is_in_the_docs() -> None:
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    for name in Settings.model_fields:
+        assert f"`{PREFIX}{name.upper()}`" in settings, name
+    fleet = (ROOT / "docs" / "fleet-file.md").read_text()
+    keys = "mesh driver name replicas min_available priority context concurrency where vendor card class source flags"
+    for key in [*keys.split(), "resolved"]:
+        assert f"`{key}`" in fleet, key
+    assert OWNED_FLAGS
+
+
+def test_the_fleet_files_shown_are_fleet_files() -> None:
+    for page in PAGES:
+        for text in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+            assert parse_fleet(text, where=str(page)).models
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
