@@ -73,7 +73,7 @@ def load_snapshot(text: bytes, *, where: str) -> Snapshot:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON: {error}", hint="`aivailable status --json` prints one") from error
     nodes = document.get("nodes") if isinstance(document, dict) else None
     for node in nodes if isinstance(nodes, list) else ():

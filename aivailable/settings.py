@@ -63,6 +63,10 @@ class Settings(BaseModel):
     """Command that jobs without a container start for llama.cpp, as a shell line; empty: our runner,
     `python -m aivailable.engines.llamacpp`. Must take llama-server's flags."""
 
+    fetch_command: str = ""
+    """Command that brings a model to a node before its engine starts, as a shell line; empty: `fetch` of this very
+    installation."""
+
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""
 

@@ -20,6 +20,7 @@ def smollm2() -> Path:
 
 def write_gguf(path: Path, *, tied: bool = False, leave_out: str = "", tokens: int = 32) -> Path:
     """A tiny llama-shaped GGUF file: 2 layers of 64, 4 heads, 2 KV heads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, "llama")
     keys = {
         "block_count": 2,

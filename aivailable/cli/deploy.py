@@ -62,25 +62,25 @@ def command(
     refuse_impossible(made)
     _ask_about_removals(seen, wanted, yes=yes)
     write_fleet(connection.registry, wanted, seen=seen)
-    notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
-    if not detach:
-        wait_until_served(connection, wanted)
+    try:
+        notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
+        if not detach:
+            wait_until_served(connection, wanted)
+    except KeyboardInterrupt:
+        raise GaveUpError(
+            "stopped watching; the fleet is written and the cluster works on", hint="see `aivailable status`"
+        ) from None
 
 
 def wait_until_served(connection: Connection, fleet: Fleet) -> None:
     """Follow until every replica that has a place serves.
 
     Raises:
-        GaveUpError: It took longer than the setting `deploy_timeout_s`, or the user does not want to watch.
+        GaveUpError: It took longer than the setting `deploy_timeout_s`.
         PermanentError: Some replicas have no place, or do not start.
     """
     timeout_s = connection.settings.deploy_timeout_s
-    try:
-        last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
-    except KeyboardInterrupt:
-        raise GaveUpError(
-            "stopped watching; the fleet is written and the cluster works on", hint="see `aivailable status`"
-        ) from None
+    last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
     if last.failed:
         raise PermanentError(
             "\n".join(line for replica in last.failed for line in _why_it_failed(connection, replica)),

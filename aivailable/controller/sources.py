@@ -6,7 +6,7 @@ from pathlib import Path
 from aivailable.clients.downloads import Transfer
 from aivailable.clients.hub import ModelHub
 from aivailable.embedded.sources import LocalSources
-from aivailable.errors import PermanentError
+from aivailable.errors import PermanentError, UserError
 from aivailable.model.source import Source, SourceKind
 from aivailable.seams import Located
 from aivailable.settings import Settings
@@ -19,11 +19,25 @@ class Sources:
 
     def __init__(self, settings: Settings) -> None:
         self._local = LocalSources()
+        self._models = settings.models_folder
         self._remote = ModelHub(settings)
 
     def locate(self, source: Source) -> Located:
         """Find a source and pin it; see `aivailable.seams.Hub`."""
-        return self._remote.locate(source) if source.kind in _REMOTE else self._local.locate(source)
+        return self._remote.locate(source) if source.kind in _REMOTE else self._local.locate(self._here(source))
+
+    def _here(self, source: Source) -> Source:
+        """A `node:` source as the local path it has on this machine: below the node's model directory.
+
+        Raises:
+            UserError: The path leads out of that directory.
+        """
+        if source.kind is not SourceKind.NODE:
+            return source
+        path = (self._models / source.location).resolve()
+        if not path.is_relative_to(self._models.resolve()):
+            raise UserError(f"node:{source.location} leads out of {self._models}", hint="give a path below it")
+        return Source(kind=SourceKind.LOCAL, location=str(path))
 
     def bring(self, source: Source, into: Path, *, sha256: str = "", progress: Callable[[Transfer], None]) -> Path:
         """Have all files of a source on this machine and verified; remote ones lie in `into/<sha256>/`.
@@ -37,7 +51,7 @@ class Sources:
         """
         if source.kind in _REMOTE:
             return self._remote.bring(source, into, sha256=sha256, progress=progress)
-        located = self._local.locate(source)
+        located = self._local.locate(self._here(source))
         if sha256 and located.sha256 != sha256:
             raise PermanentError(
                 f"{source.location}: its sha256 is {located.sha256}, not {sha256}", hint="deploy again to pin it anew"

@@ -18,6 +18,7 @@ CARD_KEYS: Mapping[str, type] = {
     "gfx": str,
     "bandwidth_gb_s": float,
     "uuid": str,
+    "index": int,
     "driver_version": str,
     "pci": str,
 }
@@ -31,7 +32,7 @@ def load_nodes(text: str, *, where: str) -> tuple[Node, ...]:
     Args:
         text: TOML: `[[node]]` with `name`, optional `class` and `rack`, and `[[node.card]]` with `vendor`, `name`,
             `memory_mib` as the driver reports it, `compute_capability` (NVIDIA) or `gfx` (AMD), optional
-            `bandwidth_gb_s`, `uuid`, `driver_version`, `pci`.
+            `bandwidth_gb_s`, `uuid`, `index` (default: its place in the list), `driver_version`, `pci`.
         where: What to call the file in messages.
 
     Raises:
@@ -58,19 +59,23 @@ def load_nodes(text: str, *, where: str) -> tuple[Node, ...]:
 def _node(table: Any, path: str, where: str) -> Node:
     _check(table, NODE_KEYS, ("name",), where, path)
     name = table["name"]
+    cards = tuple(
+        _card(card, name, index, f"{path}.card[{index}]", where) for index, card in enumerate(table.get("card", []))
+    )
+    indices = [card.index for card in cards]
+    if twice := next((f"{one}" for one in indices if indices.count(one) > 1), ""):
+        raise UserError(f"{where}: {path}: two cards have the index {twice}", hint="give every card an index, or none")
     return Node(
         id=str(uuid.uuid5(_UUID_SPACE, name)),
         name=name,
         node_class=table.get("class", ""),
         rack=table.get("rack", ""),
         vendor_plugin="simulated",
-        cards=tuple(
-            _card(card, name, index, f"{path}.card[{index}]", where) for index, card in enumerate(table.get("card", []))
-        ),
+        cards=cards,
     )
 
 
-def _card(table: Any, node: str, index: int, path: str, where: str) -> Card:
+def _card(table: Any, node: str, position: int, path: str, where: str) -> Card:
     _check(table, CARD_KEYS, ("vendor", "name", "memory_mib"), where, path)
     if table["vendor"] not in list(Vendor):
         raise UserError(f"{where}: {path}.vendor: {table['vendor']!r}", hint=f"expected {' or '.join(Vendor)}")
@@ -80,8 +85,11 @@ def _card(table: Any, node: str, index: int, path: str, where: str) -> Card:
         raise UserError(f"{where}: {path}.{kind}: missing", hint=f"a card of {vendor} needs `{kind}`")
     if table["memory_mib"] < SLICE_MIB:
         raise UserError(f"{where}: {path}.memory_mib: {table['memory_mib']}", hint=f"at least {SLICE_MIB}")
+    index = table.get("index", position)
+    if index < 0:
+        raise UserError(f"{where}: {path}.index: {index}", hint="indices count from 0")
     return Card(
-        uuid=table.get("uuid") or f"GPU-{uuid.uuid5(_UUID_SPACE, f'{node}/{index}')}",
+        uuid=table.get("uuid") or _uuid(vendor, f"{node}/{index}"),
         index=index,
         vendor=vendor,
         name=table["name"],
@@ -94,6 +102,12 @@ def _card(table: Any, node: str, index: int, path: str, where: str) -> Card:
         simulated=True,
         free_slices=table["memory_mib"] // SLICE_MIB,
     )
+
+
+def _uuid(vendor: Vendor, name: str) -> str:
+    """A uuid that stays the same from run to run, in the form of the vendor's driver."""
+    made = uuid.uuid5(_UUID_SPACE, name)
+    return f"GPU-{made}" if vendor is Vendor.NVIDIA else f"GPU-{made.hex[:16]}"
 
 
 def _check(table: Any, keys: Mapping[str, type], required: tuple[str, ...], where: str, path: str) -> None:

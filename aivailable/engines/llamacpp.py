@@ -1,7 +1,8 @@
 """`python -m aivailable.engines.llamacpp`: the llama.cpp server of `xllamacpp`, started with llama-server's flags.
 
 On a GPU all layers are offloaded or it refuses to start; with `--simulated` it runs on the CPU with one thread. On
-SIGTERM it finishes the requests in flight (up to `--shutdown-timeout`) and exits 0; a second signal ends it at once.
+SIGTERM it finishes the requests in flight and exits 0; those that take longer than `--shutdown-timeout` are cut, and
+it exits 1. A second signal ends it at once, and so does the first while the model is loading.
 """
 
 import argparse
@@ -27,7 +28,14 @@ SPARE_HTTP_THREADS = 64
 PROMPT_CACHE_MIB = 256
 """Host memory for the prompt cache; llama.cpp's own default of 8 GiB is more than the job reserves."""
 
+ALL_LAYERS = 999
+"""The value of `-ngl` that stands for every layer of any model."""
+
 POLL_S = 0.1
+
+QUIET_POLLS = 2
+"""Looks without a request before the server counts as idle: the end of an answer is written after its slot is free."""
+
 _PROCESSING = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)
 
 
@@ -35,21 +43,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop; gives the exit code."""
     options = _parser().parse_args(arguments)
     told = threading.Event()
-    _stop_on_signals(told)
     try:
         params = _params(options)
         _require_free_port(options.host, options.port)
         if options.simulated:
             print("simulated card: llama.cpp runs on the CPU with one thread", file=sys.stderr, flush=True)
+        # llama.cpp holds the interpreter while it loads, minutes for a large model: only the default action works.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         server = _load(params)
+        _stop_on_signals(told)
     except AivailableError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(f"{options.alias or options.model} is ready at {server.listening_address}", file=sys.stderr, flush=True)
     told.wait()
-    _drain(options.host, options.port, time.monotonic() + options.shutdown_timeout)
-    del server
-    return 0
+    left = _drain(options.host, options.port, time.monotonic() + options.shutdown_timeout)
+    if left:
+        print(f"stopping after {options.shutdown_timeout:g} s: {left} requests are cut", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Its destructor would wait for every connection to be closed by its client, while nothing answers them any more.
+    os._exit(1 if left else 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("-c", "--ctx-size", type=int, default=4096, help="tokens of all slots together")
     parser.add_argument("-np", "--parallel", type=int, default=1, help="slots; each gets ctx-size / parallel tokens")
-    parser.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers", type=int, default=999)
+    parser.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers", type=int, default=ALL_LAYERS)
     parser.add_argument("-t", "--threads", type=int, help="CPU threads (default: llama.cpp's; one when simulated)")
     parser.add_argument("-b", "--batch-size", type=int)
     parser.add_argument("-ub", "--ubatch-size", type=int)
@@ -108,8 +122,14 @@ def _set_device(params: "xllamacpp.CommonParams", options: argparse.Namespace) -
     if options.simulated:
         params.n_gpu_layers = 0
         return
-    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-    if all(device["type"] == cpu for device in xllamacpp.get_device_info()):
+    if options.n_gpu_layers < ALL_LAYERS:
+        raise UserError(
+            f"-ngl {options.n_gpu_layers} would leave layers on the CPU; engines run on the card alone",
+            hint=f"leave -ngl out, or give {ALL_LAYERS}",
+        )
+    kinds = xllamacpp.ggml_backend_dev_type
+    gpus = {kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU}
+    if not any(device["type"] in gpus for device in xllamacpp.get_device_info()):
         raise PermanentError(
             "this build of llama.cpp finds no GPU, and engines never fall back to the CPU",
             hint="install a build for this card, or use the container image; --simulated is for simulated cards",
@@ -144,20 +164,24 @@ def _stop_on_signals(told: threading.Event) -> None:
     signal.signal(signal.SIGINT, on_signal)
 
 
-def _drain(host: str, port: int, deadline_s: float) -> None:
-    """Wait until no request is in flight; llama.cpp itself would cut them."""
-    idle = threading.Event()
-    while time.monotonic() < deadline_s and not idle.wait(POLL_S):
-        if _in_flight(host, port) == 0:
-            idle.set()
+def _drain(host: str, port: int, deadline_s: float) -> int:
+    """Wait until no request is in flight; llama.cpp itself would cut them. Gives how many were left at the deadline."""
+    left, quiet = _in_flight(host, port), 0
+    while quiet < QUIET_POLLS and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+        left = _in_flight(host, port)
+        quiet = 0 if left else quiet + 1
+    return left
 
 
 def _in_flight(host: str, port: int) -> int:
-    """Requests being answered or queued, by the server's own metrics; 0 when it no longer answers."""
+    """Requests being answered or queued, by the server's own metrics; 0 when nothing listens, 1 when it is too busy."""
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/metrics")
         return sum(int(count) for count in _PROCESSING.findall(connection.getresponse().read().decode()))
+    except TimeoutError:
+        return 1
     except (OSError, http.client.HTTPException):
         return 0
     finally:

@@ -140,7 +140,7 @@ def _model_path(placement: Placement, settings: Settings) -> str:
     variant = placement.spec.variant
     source, resolved = parse_source(variant.source), variant.resolved
     if source.kind is SourceKind.NODE:
-        return source.location
+        return str(settings.models_folder / source.location)
     if resolved and resolved.path:
         return resolved.path
     if resolved and source.kind is SourceKind.HUB and resolved.sha256:
@@ -169,4 +169,5 @@ def _fetch(placement: Placement, settings: Settings) -> list[str]:
         )
     pinned = f"hf:{source.location}@{resolved.revision}" + (f":{source.file}" if source.file else "")
     into = str(settings.models_folder)
-    return [sys.executable, "-m", "aivailable", "fetch", pinned, "--into", into, "--sha256", resolved.sha256]
+    command = shlex.split(settings.fetch_command) or [sys.executable, "-m", "aivailable", "fetch"]
+    return [*command, pinned, "--into", into, "--sha256", resolved.sha256]

@@ -15,7 +15,20 @@ KV_ELEMENT_BYTES = 2
 
 VLLM_SAMPLER_BYTES = 38.6
 """Bytes of vLLM's activation peak per sequence and vocabulary entry. It is the sampler (fp32 logits, their sort,
-int64 indices and copies), not the transformer: observations from opt-125m to gpt-oss-120b (median error 1.9 %)."""
+int64 indices and copies), not the transformer, while many sequences are allowed: observations from opt-125m to
+gpt-oss-120b, 256 sequences and more (median error 1.9 %)."""
+
+VLLM_TOKEN_BYTES = 25
+"""Bytes of the transformer's own peak per batched token and hidden element; it is the larger one where few sequences
+are allowed. Two bytes for each of: gate, up and their product (3 x the MLP's width, about 3.5 x the hidden size), the
+residual and the layer's output. Two observations show it: 43 B with an MLP of 5.8 x, 28 B with one of 3.5 x."""
+
+VLLM_BATCHED_TOKENS = 2048
+VLLM_BATCHED_TOKENS_LARGE = 8192
+"""vLLM's defaults of `--max-num-batched-tokens` for a server, in tokens; the larger one on cards of 70 GiB and more
+that are no A100 (its arg_utils.py)."""
+
+VLLM_LARGE_CARD_MIB = 70 * 1024
 
 VLLM_NON_TORCH_MIB = {1: 82, 2: 307}
 """What vLLM holds outside torch's allocator: 0.08 GiB on one card, 0.3 GiB on several (NCCL buffers). Observations."""
@@ -43,14 +56,13 @@ def footprint(
     Args:
         profile: What the model's headers say.
         engine: The engine that serves it.
-        card: The card (its vendor decides nothing yet; measured corrections will).
+        card: The card; its size and name decide how many tokens vLLM batches.
         context: Tokens one request may use.
         concurrency: Requests at full context that are held at once; vLLM's `--max-num-seqs`, llama.cpp's `-np`.
         cards: Equal cards the replica is spread over by tensor parallel.
     """
-    del card
     weights_bytes, activation_bytes, graphs_mib, other_mib = (
-        _vllm(profile, concurrency, cards) if engine is Engine.VLLM else _llamacpp(profile, cards)
+        _vllm(profile, card, concurrency, cards) if engine is Engine.VLLM else _llamacpp(profile, cards)
     )
     weights_mib, activation_mib = _mib(weights_bytes), _mib(activation_bytes)
     return Footprint(
@@ -72,10 +84,13 @@ def kv_bytes_per_token(profile: Profile, *, cards: int = 1) -> int:
     return profile.layers * kv_heads * (profile.key_size + profile.value_size) * KV_ELEMENT_BYTES
 
 
-def _vllm(profile: Profile, concurrency: int, cards: int) -> tuple[float, float, int, int]:
+def _vllm(profile: Profile, card: Card, concurrency: int, cards: int) -> tuple[float, float, int, int]:
+    large = card.total_mib >= VLLM_LARGE_CARD_MIB and "a100" not in card.name.lower()
+    batched_tokens = VLLM_BATCHED_TOKENS_LARGE if large else VLLM_BATCHED_TOKENS
+    sampler_bytes = VLLM_SAMPLER_BYTES * concurrency * profile.vocabulary
     return (
         profile.weights_bytes / cards,
-        VLLM_SAMPLER_BYTES * concurrency * profile.vocabulary,
+        max(sampler_bytes, VLLM_TOKEN_BYTES * batched_tokens * profile.hidden_size),
         VLLM_GRAPHS_MIB,
         VLLM_NON_TORCH_MIB[min(cards, 2)],
     )

@@ -133,7 +133,7 @@ def open_header(path: Path) -> GGUFReader:
     """
     try:
         return HeaderReader(path)
-    except (ValueError, IndexError, KeyError, struct.error) as error:
+    except (ValueError, IndexError, KeyError, RecursionError, OverflowError, struct.error) as error:
         raise CutOffError(
             f"{path}: the GGUF file is damaged or cut off: {error}", hint="download it again and compare its size"
         ) from error

