@@ -68,6 +68,7 @@ class _Planner:
         self._stops: list[Action] = []
         self._starts: list[Action] = []
         self._unplaced: list[Unplaced] = []
+        self._stopping = {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
 
     def run(self) -> Plan:
         before = {card.uuid: self._ledger.booked_mib(card) for node in self._snapshot.nodes for card in node.cards}
@@ -126,7 +127,7 @@ class _Planner:
         slots.decided += 1
         waiting = slots.waiting.pop(0) if slots.waiting else None
         number = waiting.replica if waiting else slots.next_number()
-        replaced, best = None, self._best(slots)
+        replaced, best = None, self._best(slots, waiting)
         if best is None and slots.outdated:
             replaced, best = self._best_without_an_outdated_one(slots)
         if best is None:
@@ -148,9 +149,11 @@ class _Planner:
 
     def _begin(self, slots: _Slots, placement: Placement, waiting: Replica | None, replaced: Replica | None) -> None:
         if waiting is not None:
-            if waiting.job == placement.job_id and waiting.vendor in ("", placement.requirement.vendor):
+            if _is_for(waiting, placement.job_id, placement.requirement.vendor):
                 return  # Nomad has this very job and places it as soon as it can
-            self._stops.append(Stop(replica=waiting, why=f"{placement.node} can take it in another form"))
+            self._stops.append(Stop(replica=waiting, why=f"no card of its kind can take it, {placement.node} can"))
+        if placement.job_id in self._stopping:
+            return  # its id is free again when the old one has ended; the next plan starts it
         if replaced is not None:
             self._stops.append(Stop(replica=replaced, why="its spec changed and there is no room for both"))
             self._starts.append(Start(placement=placement, why=f"replaces the one stopped on {replaced.node}"))
@@ -162,13 +165,20 @@ class _Planner:
         why = f"the fleet wants {slots.spec.replicas}"
         self._starts.append(Start(placement=placement, why=why))
 
-    def _best(self, slots: _Slots) -> Candidate | None:
+    def _best(self, slots: _Slots, waiting: Replica | None = None) -> Candidate | None:
+        """The best card for one more replica. What waits stays with Nomad as long as that can place it."""
         found, _ = candidates(self._fleet, slots.spec, self._snapshot, self._ledger)
+        if waiting is not None:
+            found = [c for c in found if self._nomad_can(waiting, slots.spec, c)] or found
         return min(
             found,
             key=lambda c: (c.order, slots.nodes[c.node.name], c.hole_mib, c.node.name, c.card.index),
             default=None,
         )
+
+    def _nomad_can(self, waiting: Replica, spec: ModelSpec, candidate: Candidate) -> bool:
+        placement = place(self._fleet, spec, candidate, waiting.replica)
+        return _is_for(waiting, placement.job_id, placement.requirement.vendor)
 
     def _best_without_an_outdated_one(self, slots: _Slots) -> tuple[Replica | None, Candidate | None]:
         for replica in reversed(slots.outdated):
@@ -206,3 +216,8 @@ class _Planner:
             for node in self._snapshot.nodes
             for card in node.cards
         )
+
+
+def _is_for(waiting: Replica, job_id: str, vendor: str) -> bool:
+    """Whether a waiting job is the one that would be submitted: the same id, for cards of the same vendor."""
+    return waiting.job == job_id and waiting.vendor in ("", vendor)

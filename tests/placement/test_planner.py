@@ -179,6 +179,31 @@ def test_what_nomad_cannot_re_place_in_its_class_is_placed_in_another() -> None:
     assert made.placements[0].requirement.vendor == "amd"
 
 
+def test_a_lost_replica_that_nomad_can_place_is_left_to_nomad() -> None:
+    """Another node's card of its vendor has room: no plan of ours, however nice, may tear it from there."""
+    wanted = fleet(model("a", replicas=2))
+    running = steady(wanted)
+    kept, lost = running.replicas
+    assert {kept.node, lost.node} == {"node1", "node2"}
+    down = tuple(replace(n, ready=n.name != lost.node) for n in running.nodes)
+    gone = replace(lost, state=ReplicaState.LOST, node="", cards=(), claim_mib=())
+
+    made = plan(wanted, with_replicas(replace(running, nodes=down), kept, gone))
+
+    assert made.actions == ()
+    elsewhere = replace(lost, node=kept.node, cards=kept.cards)
+    assert plan(wanted, with_replicas(replace(running, nodes=down), kept, elsewhere)).actions == ()
+
+
+def test_an_id_that_is_still_stopping_is_not_started_again() -> None:
+    wanted = fleet(model("a"))
+    running = steady(wanted)
+    stopping = replace(running.replicas[0], state=ReplicaState.STOPPING)
+
+    assert plan(wanted, with_replicas(running, stopping)).actions == ()
+    assert [type(a) for a in plan(wanted, with_replicas(running)).actions] == [Start]
+
+
 def test_a_model_too_large_for_every_card_is_refused_with_the_missing_mib() -> None:
     unplaced = only_unplaced(plan(fleet(model("big", SMALL, context=8192, concurrency=200)), rack()))
 
