@@ -1,8 +1,10 @@
 """Small real model files for tests, written with the formats' own libraries; and the demo's model."""
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -18,25 +20,37 @@ def smollm2() -> Path:
     return Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def write_gguf(path: Path, *, tied: bool = False, leave_out: str = "", tokens: int = 32) -> Path:
+def write_gguf(
+    path: Path,
+    *,
+    tied: bool = False,
+    leave_out: str = "",
+    tokens: int = 32,
+    changed: Mapping[str, object] = MappingProxyType({}),
+    tensors: bool = True,
+) -> Path:
     """A tiny llama-shaped GGUF file: 2 layers of 64, 4 heads, 2 KV heads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, "llama")
-    keys = {
+    keys: dict[str, object] = {
         "block_count": 2,
         "context_length": 512,
         "embedding_length": 64,
         "attention.head_count": 4,
         "attention.head_count_kv": 2,
+        **changed,
     }
     for key, value in keys.items():
-        if key != leave_out:
+        if isinstance(value, str):
+            writer.add_string(f"llama.{key}", value)
+        elif key != leave_out:
             writer.add_uint32(f"llama.{key}", value)
     writer.add_token_list([f"t{number}" for number in range(tokens)])
-    writer.add_tensor("token_embd.weight", np.zeros((tokens, 64), np.float16))
-    if not tied:
-        writer.add_tensor("output.weight", np.zeros((tokens, 64), np.float16))
-    writer.add_tensor("blk.0.attn_norm.weight", np.zeros(64, np.float32))
+    if tensors:
+        writer.add_tensor("token_embd.weight", np.zeros((tokens, 64), np.float16))
+        writer.add_tensor("blk.0.attn_norm.weight", np.zeros(64, np.float32))
+        if not tied:
+            writer.add_tensor("output.weight", np.zeros((tokens, 64), np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -149,7 +149,7 @@ def _program() -> str:
 
 @contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM interrupts; later ones cannot disturb the stopping, which has deadlines."""
+    """The first Ctrl-C, SIGTERM or closed terminal interrupts; later ones cannot disturb the stopping."""
     interrupted = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -159,7 +159,7 @@ def _one_interrupt() -> Iterator[None]:
             interrupted = True
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

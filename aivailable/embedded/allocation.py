@@ -4,6 +4,7 @@ Runs in the agent's event loop. It tells the agent of every change by `changed()
 """
 
 import asyncio
+import re
 import signal
 import time
 from collections import deque
@@ -25,7 +26,8 @@ from aivailable.model.replica import ReplicaState
 from aivailable.model.service import Instance
 
 ADDRESS = "127.0.0.1"
-LAST_WORDS_BYTES = 500
+TAIL_BYTES = 2000
+_PERCENT = re.compile(r"(\d{1,3}) ?%")
 
 
 class Outcome(StrEnum):
@@ -69,6 +71,7 @@ class Allocation:
         self._lost = False
         self._pid: int | None = None
         self._reserved: dict[str, dict[str, str]] = {}
+        self._since_s = time.monotonic()
 
     @property
     def slice_ids(self) -> frozenset[str]:
@@ -85,16 +88,19 @@ class Allocation:
                 booked[uuid] = booked.get(uuid, 0) + by_uuid[uuid].slice_mib
         return [(by_uuid[uuid], mib) for uuid, mib in booked.items()]
 
-    def last_words(self) -> str:
-        """The last line a prestart task printed while one runs: how far it is; empty otherwise."""
-        fetching = next((task.name for task in self.job.tasks if task.prestart), None)
-        log = self._folder / f"{fetching}.log"
-        if self.state is not ReplicaState.FETCHING or fetching is None or not log.is_file():
+    def progress(self) -> str:
+        """How far a fetching or loading replica is, in the words of the task that works on it; else empty.
+
+        Fetch tasks print lines made for people. Of an engine's log the last percentage is shown (vLLM prints one per
+        shard, llama.cpp none), with the seconds it has been loading.
+        """
+        if self.state is ReplicaState.FETCHING:
+            return (_tail(self.log).splitlines() or [""])[-1]
+        if self.state is not ReplicaState.LOADING:
             return ""
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LAST_WORDS_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-        return lines[-1] if lines else ""
+        percents = _PERCENT.findall(_tail(self.log))
+        seconds = f"for {time.monotonic() - self._since_s:.0f} s"
+        return f"{percents[-1]} %, {seconds}" if percents else seconds
 
     def stop(self) -> None:
         """Ask for an orderly stop."""
@@ -279,10 +285,21 @@ class Allocation:
 
     def _set(self, state: ReplicaState) -> None:
         self.state = state
+        self._since_s = time.monotonic()
         self._host.changed()
 
     def _tell(self, text: str) -> None:
         self._host.tell(self.node.name, self.job.id, text)
+
+
+def _tail(log: Path) -> str:
+    """The end of a log; empty where there is none yet."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _ended(code: int) -> str:

@@ -48,7 +48,7 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
         cards=tuple(card.uuid for card, _ in cards),
         claim_mib=tuple(mib for _, mib in cards),
         load_s=allocation.load_s,
-        note=allocation.last_words(),
+        note=allocation.progress(),
     )
 
 

@@ -31,6 +31,13 @@ PROMPT_CACHE_MIB = 256
 ALL_LAYERS = 999
 """The value of `-ngl` that stands for every layer of any model."""
 
+POOLING = {
+    "none": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE,
+    "mean": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN,
+    "cls": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_CLS,
+    "last": xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST,
+}
+
 POLL_S = 0.1
 
 QUIET_POLLS = 2
@@ -81,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-cram", "--cache-ram", type=int, default=PROMPT_CACHE_MIB, help="prompt cache, MiB")
     parser.add_argument("--metrics", action="store_true", help="accepted for llama-server's sake; always on")
     parser.add_argument("--embeddings", action="store_true", help="serve embeddings only")
+    parser.add_argument("--pooling", choices=sorted(POOLING), help="how embeddings are pooled (default: the model's)")
     parser.add_argument("--shutdown-timeout", type=float, default=20.0, help="seconds to finish requests on SIGTERM")
     parser.add_argument("--simulated", action="store_true", help="no GPU: one thread on the CPU")
     return parser
@@ -106,6 +114,8 @@ def _params(options: argparse.Namespace) -> "xllamacpp.CommonParams":
     params.cache_ram_mib = options.cache_ram
     params.n_threads_http = options.parallel + SPARE_HTTP_THREADS
     params.embedding = options.embeddings
+    if options.pooling:
+        params.pooling_type = POOLING[options.pooling]
     if options.batch_size:
         params.n_batch = options.batch_size
     if options.ubatch_size:

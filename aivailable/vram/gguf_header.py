@@ -16,6 +16,10 @@ GGUF_MAGIC = b"GGUF"
 LONG_ARRAY = 4096
 """Arrays from this length on are the tokenizer's (tokens, merges, scores); per-layer arrays are far shorter."""
 
+NUMBER_MAX = 2**31
+"""No layer count, width or vocabulary is near it; larger ones would make footprints absurd."""
+
+_UNUSUAL = "the file was made by an unusual converter; take one made by llama.cpp's"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -38,8 +42,10 @@ def read_gguf(path: Path) -> Profile:
     for tensor in tensors:
         bytes_by_type[tensor.tensor_type.name] += int(tensor.n_bytes)
     sizes = {str(tensor.name): int(tensor.n_bytes) for tensor in tensors}
+    if not sizes:
+        raise UserError(f"{path}: the GGUF file holds no tensors", hint="name the file with the model's weights")
     hidden_size = keys.number(f"{architecture}.embedding_length")
-    heads = keys.largest(f"{architecture}.attention.head_count")
+    heads = max(1, keys.largest(f"{architecture}.attention.head_count"))
     head_size = hidden_size // heads
     return Profile(
         format=WeightsFormat.GGUF,
@@ -97,17 +103,27 @@ class _Keys:
         return str(self._contents(key))
 
     def number(self, key: str, default: int | None = None) -> int:
-        """An integer, or the default where the key is absent and there is one."""
+        """A whole number from 1 on, or the default where the key is absent and there is one."""
         if default is not None and key not in self._fields:
             return default
-        return int(self._contents(key))
+        return self._whole(key, self._contents(key))
 
     def largest(self, key: str, default: int | None = None) -> int:
-        """An integer, or the largest of a list with one for each layer."""
+        """A whole number, or the largest of a list with one for each layer."""
         if default is not None and key not in self._fields:
             return default
         value = self._contents(key)
-        return int(max(value)) if isinstance(value, list) else int(value)
+        return (
+            max(self._whole(key, one) for one in value)
+            if isinstance(value, list) and value
+            else self._whole(key, value)
+        )
+
+    def _whole(self, key: str, value: Any) -> int:
+        """Layers without attention have no KV heads: 0 is a number too, but no model has nothing but zeros."""
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
+            raise UserError(f"{self._path}: {key}: expected a whole number, got {value!r:.40}", hint=_UNUSUAL)
+        return value
 
     def length(self, key: str) -> int | None:
         """The length of a long array, None where the key is absent."""
@@ -119,9 +135,12 @@ class _Keys:
         if field is None:
             raise UserError(
                 f"{self._path}: the GGUF header has no key {key}",
-                hint="the file was made by an unusual converter; take one made by llama.cpp's",
+                hint=_UNUSUAL,
             )
-        return field.contents()
+        try:
+            return field.contents()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self._path}: {key}: not UTF-8: {error}", hint=_UNUSUAL) from error
 
 
 def open_header(path: Path) -> GGUFReader:

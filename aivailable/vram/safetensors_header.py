@@ -53,6 +53,8 @@ def read_safetensors(folder: Path, *, only: Path | None = None) -> Profile:
         for name, dtype, elements in _tensors(file):
             sizes[name] = elements * DTYPE_BITS.get(dtype, 16) // 8
             bytes_by_type[dtype] += sizes[name]
+    if not sizes:
+        raise UserError(f"{folder}: its safetensors files hold no tensors", hint="download all files of the model")
     need = _Numbers(config, folder / "config.json")
     heads, hidden_size = need.whole("num_attention_heads"), need.whole("hidden_size")
     head_size = need.whole("head_dim", default=max(1, hidden_size // heads))
@@ -70,7 +72,7 @@ def read_safetensors(folder: Path, *, only: Path | None = None) -> Profile:
         value_size=head_size,
         vocabulary=need.whole("vocab_size"),
         context_limit=need.whole("max_position_embeddings"),
-        weights_type=bytes_by_type.most_common(1)[0][0] if bytes_by_type else "none",
+        weights_type=bytes_by_type.most_common(1)[0][0],
     )
 
 
@@ -116,11 +118,16 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         weight_map = _json(index, "download it again").get("weight_map")
-        names = {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise UserError(f"{index}: no key weight_map", hint="download it again")
+        names = {str(name) for name in weight_map.values()}
         files = [folder / Path(name).name for name in sorted(names)]
         if missing := [file.name for file in files if not file.is_file()]:
             raise UserError(f"{folder}: missing {', '.join(missing)}", hint="download all files of the model")
         return files
+    # Without an index one file is the whole model; some repositories hold it a second time in its maker's own layout.
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
     if files := sorted(folder.glob("*.safetensors")):
         return files
     raise UserError(f"{folder}: no .safetensors files", hint="name a folder with config.json and .safetensors files")

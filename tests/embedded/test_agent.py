@@ -234,6 +234,14 @@ def test_a_failing_prestart_task_fails_the_allocation(cluster: EmbeddedCluster) 
     eventually(lambda: told(cluster, "prestart task fetch exited with code 1"))
 
 
+def test_a_loading_engine_shows_its_last_percentage_and_the_time(cluster: EmbeddedCluster) -> None:
+    line = "echo Loading shards: 0%; echo Loading shards: 50%; exec sleep 60"
+    cluster.submit("llm-m-0-00000000", job(**shell(line)))  # type: ignore[arg-type] # its own keywords
+
+    eventually(lambda: (r := replica(cluster)) and r.note.startswith("50 %, for "))
+    eventually(lambda: (r := replica(cluster)) and r.note == "50 %, for 1 s")
+
+
 def test_logs_follow_what_comes(cluster: EmbeddedCluster) -> None:
     line = "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); sleep 0.05; done"
     cluster.submit("llm-m-0-00000000", job(**shell(line)))  # type: ignore[arg-type] # its own keywords

@@ -67,6 +67,45 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     assert "llama.context_length" in refused(write_gguf(tmp_path / "m.gguf", leave_out="context_length"))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("block_count", "many", "llama.block_count: expected a whole number, got 'many'"),
+        ("embedding_length", 2**32 - 1, "llama.embedding_length: expected a whole number"),
+    ],
+)
+def test_a_number_that_is_none_is_named(tmp_path: Path, key: str, value: object, part: str) -> None:
+    assert part in refused(write_gguf(tmp_path / "m.gguf", changed={key: value}))
+
+
+def test_a_head_count_of_zero_and_a_file_without_tensors_are_no_traceback(tmp_path: Path) -> None:
+    assert read_profile(write_gguf(tmp_path / "m.gguf", changed={"attention.head_count": 0})).heads == 1
+    assert "holds no tensors" in refused(write_gguf(tmp_path / "n.gguf", tensors=False))
+
+
+def test_a_text_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf")
+    path.write_bytes(path.read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0ll\xffma", 1))
+
+    assert "general.architecture: not UTF-8" in refused(path)
+
+
+def test_a_model_in_two_layouts_is_counted_once(tmp_path: Path) -> None:
+    folder = write_safetensors(tmp_path / "m")
+    weights = next(folder.glob("*.safetensors"))
+    (folder / "consolidated.safetensors").write_bytes(weights.read_bytes())
+    weights.rename(folder / "model.safetensors")
+
+    assert read_profile(folder).weights_bytes == 32 * 64 * 2
+
+
+def test_an_index_without_a_weight_map_is_told(tmp_path: Path) -> None:
+    folder = write_safetensors(tmp_path / "m")
+    for text in ("{}", '{"weight_map": {}}', '{"weight_map": 3}'):
+        (folder / "model.safetensors.index.json").write_text(text)
+        assert "no key weight_map" in refused(folder)
+
+
 def test_a_file_of_another_kind_or_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(b"hello")
     assert "neither a GGUF nor a safetensors file" in refused(tmp_path / "x.bin")
