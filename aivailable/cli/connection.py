@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from aivailable.cli.telling import Teller
 from aivailable.controller.sources import Sources
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
@@ -56,7 +57,7 @@ def connect(cluster: str | None) -> Connection:
         cluster=EmbeddedCluster(settings.state),
         registry=EmbeddedRegistry(settings.state),
         secrets=EmbeddedSecrets(settings.state),
-        hub=Sources(settings),
+        hub=Sources(settings, progress=Teller()),
         settings=settings,
     )
 

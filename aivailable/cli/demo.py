@@ -18,6 +18,7 @@ from aivailable.cli.deploy import refuse_impossible
 from aivailable.cli.fleet_input import fleet_from_file, read_text
 from aivailable.cli.following import show
 from aivailable.cli.plan import timed_plan
+from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
 from aivailable.clients.chat import ChatRequest, stream_chat
 from aivailable.controller.fleetstore import read_fleet, write_fleet
@@ -51,7 +52,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     inventory = inventory_file or examples / "demo-inventory.toml"
     settings = read_settings(ctx.obj)
     nodes = load_nodes(read_text(inventory), where=str(inventory))
-    fleet = fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings))
+    fleet = fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings, progress=Teller()))
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
     notes.print()

@@ -1,18 +1,14 @@
 """`aivailable fetch`: bring and verify model files. Jobs run it before their engine; people may too."""
 
-import time
 from pathlib import Path
 
 import click
 
 from aivailable.cli.connection import read_settings
-from aivailable.cli.console import notes
-from aivailable.clients.downloads import Transfer
+from aivailable.cli.telling import Teller
 from aivailable.controller.sources import Sources
 from aivailable.errors import UserError
 from aivailable.model.source import parse_source
-
-TELL_EVERY_S = 0.5
 
 
 @click.command("fetch")
@@ -29,13 +25,4 @@ def command(cluster: str | None, source: str, folder: Path, sha256: str) -> None
         parsed = parse_source(source)
     except ValueError as error:
         raise UserError(f"source {source!r}: {error}", hint="correct it") from error
-    last_s = 0.0
-
-    def progress(transfer: Transfer) -> None:
-        nonlocal last_s
-        whole = transfer.done_bytes == transfer.size_bytes
-        if whole or time.monotonic() - last_s >= TELL_EVERY_S:
-            last_s = time.monotonic()
-            notes.print(str(transfer), soft_wrap=True)
-
-    click.echo(Sources(read_settings(cluster)).bring(parsed, folder, sha256=sha256, progress=progress))
+    click.echo(Sources(read_settings(cluster), progress=Teller()).bring(parsed, folder, sha256=sha256))

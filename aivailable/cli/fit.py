@@ -10,6 +10,7 @@ from rich.text import Text
 from aivailable.cli.connection import read_settings
 from aivailable.cli.console import notes, out
 from aivailable.cli.fleet_input import model_from_source
+from aivailable.cli.telling import Teller
 from aivailable.controller.resolve import resolve
 from aivailable.controller.sources import Sources
 from aivailable.documents import footprint_terms
@@ -99,7 +100,7 @@ def _cards(cluster: str | None, card_name: str | None, vram_mib: int | None, *, 
 def _profile(source: str, settings: Settings) -> Profile:
     path = Path(source)
     model = model_from_source(str(path) if path.exists() else source, name="x", replicas=1, context=16, concurrency=1)
-    resolved = resolve(Fleet(models=(model,)), Sources(settings)).models[0].variants[0].resolved
+    resolved = resolve(Fleet(models=(model,)), Sources(settings, progress=Teller())).models[0].variants[0].resolved
     if resolved is None:
         raise AssertionError("resolve gives every variant a profile")
     return resolved.profile

@@ -10,6 +10,7 @@ import click
 from aivailable.cli.connection import connect, read_settings
 from aivailable.cli.console import out
 from aivailable.cli.fleet_input import fleet_from_file, snapshot_from_file
+from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.observe import observe
@@ -56,7 +57,9 @@ def plan_inputs(cluster: str | None, file: Path | None, snapshot_file: Path | No
         UserError: A file is wrong, or no cluster is running where one is needed.
     """
     if snapshot_file and file:
-        return fleet_from_file(file, Sources(read_settings(cluster))), snapshot_from_file(snapshot_file)
+        return fleet_from_file(file, Sources(read_settings(cluster), progress=Teller())), snapshot_from_file(
+            snapshot_file
+        )
     if snapshot_file:
         raise UserError("--snapshot needs a fleet FILE", hint="aivailable plan fleet.toml --snapshot snapshot.json")
     connection = connect(cluster)

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +10,12 @@ from pathlib import Path
 import httpx2
 
 from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
+from aivailable.model.transfer import Tell, Transfer
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 ATTEMPTS_WITHOUT_PROGRESS = 3
 """How often in a row a transfer may be cut without a new byte before it is given up."""
-
-MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,26 +27,6 @@ class Remote:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     size_bytes: int | None = None
     sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """How far a download is."""
-
-    name: str
-    done_bytes: int
-    size_bytes: int | None
-    bytes_per_s: float
-
-    def __str__(self) -> str:
-        """`m.gguf: 12.0 of 94.0 MiB (13 %), 25.0 MiB/s, 3 s left`."""
-        rate = f"{self.bytes_per_s / MIB:.1f} MiB/s"
-        if not self.size_bytes:
-            return f"{self.name}: {self.done_bytes / MIB:.1f} MiB, {rate}"
-        percent = 100 * self.done_bytes // self.size_bytes
-        left_s = (self.size_bytes - self.done_bytes) / self.bytes_per_s if self.bytes_per_s else 0
-        sizes = f"{self.done_bytes / MIB:.1f} of {self.size_bytes / MIB:.1f} MiB"
-        return f"{self.name}: {sizes} ({percent} %), {rate}, {left_s:.0f} s left"
 
 
 def read_range(remote: Remote, start: int, length: int) -> bytes:
@@ -84,7 +63,7 @@ def size_of(remote: Remote) -> int | None:
     return int(total) if total.isdigit() else None
 
 
-def download(remote: Remote, target: Path, progress: Callable[[Transfer], None]) -> str:
+def download(remote: Remote, target: Path, progress: Tell) -> str:
     """Bring a file whole; a cut transfer goes on where it stopped, also in a later call.
 
     Args:
@@ -120,7 +99,7 @@ def download(remote: Remote, target: Path, progress: Callable[[Transfer], None])
     return sha256
 
 
-def _append(remote: Remote, part: Path, progress: Callable[[Transfer], None]) -> None:
+def _append(remote: Remote, part: Path, progress: Tell) -> None:
     """One request: append what comes to the partial file."""
     have = part.stat().st_size if part.exists() and remote.size_bytes is not None else 0
     headers = {**remote.headers, **({"range": f"bytes={have}-"} if have else {})}

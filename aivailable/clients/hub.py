@@ -5,7 +5,6 @@ import fnmatch
 import hashlib
 import re
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -20,9 +19,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # public, but not re-exported by name
 
-from aivailable.clients.downloads import Remote, Transfer, download, read_range, size_of
+from aivailable.clients.downloads import Remote, download, read_range, size_of
 from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
 from aivailable.model.source import Source, SourceKind
+from aivailable.model.transfer import Tell, tell_nobody
 from aivailable.seams import Located
 from aivailable.settings import Settings
 from aivailable.vram.gguf_header import CutOffError, open_header
@@ -67,7 +67,7 @@ class ModelHub:
         self._endpoint = settings.hub_endpoint or None
         self._models = settings.models_folder
 
-    def locate(self, source: Source) -> Located:
+    def locate(self, source: Source, *, progress: Tell = tell_nobody) -> Located:
         """Pin a source and bring its headers; `https:` files, whose checksum nobody promises, are brought whole.
 
         Raises:
@@ -76,7 +76,7 @@ class ModelHub:
         """
         listing = self.listing(source)
         if source.kind is SourceKind.HTTPS:
-            path = self.bring(source, self._models, progress=lambda _: None)
+            path = self.bring(source, self._models, progress=progress)
             return Located(path=path, sha256=path.parent.name)
         folder = self._models / ".headers" / listing.sha256
         for file in listing.files:
@@ -99,7 +99,7 @@ class ModelHub:
             raise UserError(f"{source.kind}: sources lie on no hub", hint="use hf: or https:")
         return self._repository(source)
 
-    def bring(self, source: Source, into: Path, *, sha256: str = "", progress: Callable[[Transfer], None]) -> Path:
+    def bring(self, source: Source, into: Path, *, sha256: str = "", progress: Tell) -> Path:
         """Bring all files of a source into `into/<sha256>/`; gives the model's path there.
 
         What is there already is not asked for again: with `sha256` known this works offline.
@@ -115,7 +115,7 @@ class ModelHub:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return self._bring(source, into, sha256, progress)
 
-    def _bring(self, source: Source, into: Path, sha256: str, progress: Callable[[Transfer], None]) -> Path:
+    def _bring(self, source: Source, into: Path, sha256: str, progress: Tell) -> Path:
         if sha256 and (path := brought(into / sha256)):
             return path
         listing = self.listing(source)
@@ -164,7 +164,7 @@ def brought(folder: Path) -> Path | None:
     return next(iter(sorted(folder.rglob("*.gguf"))), folder)
 
 
-def _bring_unsigned(file: Remote, into: Path, sha256: str, progress: Callable[[Transfer], None]) -> Path:
+def _bring_unsigned(file: Remote, into: Path, sha256: str, progress: Tell) -> Path:
     """A file without a promised checksum: brought first, then filed under the one it has."""
     incoming = into / ".incoming" / hashlib.sha256(file.url.encode()).hexdigest() / file.name
     expected = Remote(name=file.name, url=file.url, size_bytes=file.size_bytes, sha256=sha256)

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from aivailable.cli.main import main
-from aivailable.clients.downloads import Remote, Transfer, download
+from aivailable.clients.downloads import Remote, download
 from aivailable.clients.hub import GGUF_HEADER_START_BYTES, ModelHub
 from aivailable.controller.resolve import resolve
 from aivailable.controller.sources import Sources
 from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
 from aivailable.model.fleet import Fleet, Variant
 from aivailable.model.source import parse_source
+from aivailable.model.transfer import Transfer
+from aivailable.model.transfer import tell_nobody as quiet
 from aivailable.settings import Settings
 from aivailable.vram.headers import read_profile
 from tests.clients.fakehub import REVISION, Hub, fake_hub
@@ -38,10 +40,6 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 @pytest.fixture
 def settings(hub: Hub, tmp_path: Path) -> Settings:
     return Settings(state=tmp_path / "state", hub_endpoint=hub.url)
-
-
-def quiet(_: Transfer) -> None:
-    return
 
 
 def refused(settings: Settings, source: str) -> AivailableError:
@@ -251,7 +249,6 @@ def test_the_verb_brings_and_prints_the_path(
     printed = capsys.readouterr()
 
     assert Path(printed.out.strip()).read_bytes() == hub.files[GGUF]["m.gguf"]
-    assert "(100 %)" in printed.err
     main_exits(["fetch", "hf:x", "--into", str(tmp_path)], 2)
     main_exits(["fetch", "hf:org/none", "--into", str(tmp_path)], 2)
 
