@@ -115,7 +115,9 @@ def _ask(running: Running, fleet: Fleet) -> None:
 
 
 def _stay(running: Running, fleet: Fleet) -> None:
-    body = json.dumps({"model": fleet.models[0].name, "messages": _messages(), "max_tokens": ANSWER_TOKENS})
+    body = json.dumps(
+        {"model": fleet.models[0].name, "messages": _messages(), "temperature": 0, "max_tokens": ANSWER_TOKENS}
+    )
     program = _program()
     out.print("\n[bold]It stays up[/] (simulated cards; Ctrl-C stops everything)")
     click.echo(f"  base URL  {running.base_url}")

@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -17,15 +18,16 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Self
 
 from aivailable.documents import snapshot_document
 from aivailable.embedded.allocation import Allocation, Host, Outcome
-from aivailable.embedded.jobspec import Job, parse_job
-from aivailable.embedded.processes import Processes, end_leftovers
+from aivailable.embedded.job import Job
+from aivailable.embedded.jobspec import parse_job
+from aivailable.embedded.processes import KILL_WAIT_S, Processes, end_leftovers
 from aivailable.embedded.scheduler import Waiting, place
 from aivailable.embedded.state import Document, StateFiles, agent_lock
 from aivailable.embedded.views import replica_of, with_use
@@ -49,13 +51,16 @@ class JobRun:
     """A submitted job and what became of it so far."""
 
     job: Job
-    text: str
+    submitted: object
+    """The entry of the document of jobs; another entry under its id is another submission."""
     allocation: Allocation | None = None
     why: str = ""
     """What happened to its last allocation, while it has no new one."""
     note: str = ""
     lost: bool = False
     failures: int = 0
+    failed_at_s: deque[float] = field(default_factory=deque)
+    """When allocations failed, within the interval of the reschedule block."""
     log: Path | None = None
     """What the newest allocation's newest task printed."""
     not_before_s: float = 0.0
@@ -88,35 +93,54 @@ class Agent:
 
         Raises:
             UserError: Another agent runs on this directory.
+            PermanentError: It did not start.
         """
-        self._open.enter_context(agent_lock(self._files.root))
-        end_leftovers(self._files.processes)
-        shutil.rmtree(self._files.root / "allocs", ignore_errors=True)
-        self._files.jobs.write({})
-        self._files.marks.write({})
-        self._publish()
-        started = threading.Event()
-        threading.Thread(target=self._run_thread, args=(started,), name="agent", daemon=True).start()
-        if not started.wait(START_TIMEOUT_S):
-            raise PermanentError("the embedded cluster did not start", hint="is the machine overloaded?")
+        with ExitStack() as opened:
+            opened.enter_context(agent_lock(self._files.root))
+            end_leftovers(self._files.processes)
+            shutil.rmtree(self._files.root / "allocs", ignore_errors=True)
+            self._files.jobs.write({})
+            self._files.marks.write({})
+            self._publish()
+            started = threading.Event()
+            threading.Thread(target=self._run_thread, args=(started,), name="agent", daemon=True).start()
+            if not started.wait(START_TIMEOUT_S):
+                raise PermanentError("the embedded cluster did not start", hint="is the machine overloaded?")
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop every job in order; what does not end in time is killed. Nothing is left running."""
+        """Stop every job in order; what does not end in time is killed. Nothing is left running.
+
+        Raises:
+            PermanentError: The agent had failed, or does not end.
+        """
         with self._open:
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._begin_stopping)
-            try:
-                self._finished.result(STOP_TIMEOUT_S)
-            finally:
-                end_leftovers(self._files.processes)
-                self._publish()
+                with contextlib.suppress(RuntimeError):  # a loop that failed is closed
+                    self._loop.call_soon_threadsafe(self._begin_stopping)
+            concurrent.futures.wait([self._finished], STOP_TIMEOUT_S)
+            end_leftovers(self._files.processes)
+            concurrent.futures.wait([self._finished], KILL_WAIT_S)
+            if not self._finished.done():
+                raise PermanentError("the embedded cluster does not end", hint="its processes were killed")
+            if (error := self._finished.exception()) is not None:
+                raise PermanentError(f"the embedded cluster failed: {error!r}", hint="its log has more") from error
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the agent before its time, or None; everything it ran is stopped then."""
+        return self._finished.exception() if self._finished.done() else None
 
     def _run_thread(self, started: threading.Event) -> None:
         try:
             asyncio.run(self._main(started))
         except BaseException as error:  # noqa: BLE001 - told at once, and handed to whoever waits for the end
             _log.exception("the embedded cluster failed")
+            self._runs.clear()
+            with contextlib.suppress(OSError):
+                self._tell("", "", f"the embedded cluster failed: {error!r}")
+                self._publish()
             self._finished.set_exception(error)
         else:
             self._finished.set_result(None)
@@ -140,6 +164,7 @@ class Agent:
                 self._read_marks()
                 self._read_jobs()
             self._place_waiting(host)
+            self._drain()
             self._publish()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
@@ -162,7 +187,8 @@ class Agent:
         """Nodes that went down lose everything at once; draining ones are emptied as far as there is room."""
         _, marks = self._files.marks.read()
         for name, mark in (marks or {}).items():
-            node = self._nodes[name]
+            if (node := self._nodes.get(name)) is None:  # set by who still saw an earlier agent's nodes
+                continue
             ready, eligible = not mark.get("down", False), not mark.get("draining", False)
             if ready != node.ready:
                 self._tell(name, "", f"{name} is {'up again' if ready else 'down'}")
@@ -176,12 +202,12 @@ class Agent:
 
     def _read_jobs(self) -> None:
         _, jobs = self._files.jobs.read()
-        for job_id, text in (jobs or {}).items():
-            if job_id not in self._runs:
-                self._runs[job_id] = JobRun(job=parse_job(text), text=text)
         for job_id, run in list(self._runs.items()):
-            if (jobs or {}).get(job_id) != run.text:
+            if (jobs or {}).get(job_id) != run.submitted:
                 self._remove(run)
+        for job_id, submitted in (jobs or {}).items():
+            if job_id not in self._runs:
+                self._runs[job_id] = JobRun(job=parse_job(submitted["text"]), submitted=submitted)
 
     def _remove(self, run: JobRun) -> None:
         """Stop a job; it is forgotten at once when nothing of it runs, and read anew if it was submitted again."""
@@ -192,7 +218,7 @@ class Agent:
             run.allocation.stop()
 
     def _place_waiting(self, host: Host) -> None:
-        """Highest priority first. A draining node's allocations wait for room elsewhere before they are stopped."""
+        """Highest priority first."""
         now = time.monotonic()
         waiting = [r for r in self._runs.values() if r.allocation is None and not r.gone and r.not_before_s <= now]
         for run in sorted(waiting, key=lambda run: -run.job.priority):
@@ -209,20 +235,28 @@ class Agent:
             task = asyncio.ensure_future(self._live(run, run.allocation, ports))
             self._alive.add(task)
             task.add_done_callback(self._ended)
-        for run in self._runs.values():
-            if run.allocation is not None and not self._nodes[run.allocation.node.name].eligible and not run.gone:
-                self._move_if_there_is_room(run)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._alive.discard(task)
-        if error := task.exception():
+        if not task.cancelled() and (error := task.exception()):
             self._failure = error
             self._changed()
 
-    def _move_if_there_is_room(self, run: JobRun) -> None:
-        trial = place(run.job, list(self._nodes.values()), self._used(), rng=Random(0))  # noqa: S311 - only a trial
-        if not isinstance(trial, Waiting) and run.allocation is not None:
-            run.allocation.stop()
+    def _drain(self) -> None:
+        """Stop one allocation of a draining node that has room elsewhere: one at a time, as two may see one room."""
+        leaving = [
+            run.allocation
+            for run in self._runs.values()
+            if run.allocation is not None and not run.gone and not self._nodes[run.allocation.node.name].eligible
+        ]
+        if any(allocation.stopping for allocation in leaving):
+            return
+        for allocation in leaving:
+            rng = Random(0)  # noqa: S311 - only a trial
+            trial = place(allocation.job, list(self._nodes.values()), self._used(), rng=rng)
+            if not isinstance(trial, Waiting):
+                allocation.stop()
+                return
 
     async def _live(self, run: JobRun, allocation: Allocation, ports: Mapping[str, int]) -> None:
         """Run an allocation and decide what follows its end."""
@@ -232,22 +266,32 @@ class Agent:
         if run.gone:
             self._tell(allocation.node.name, run.job.id, "stopped")
             self._runs.pop(run.job.id, None)
-            _, jobs = self._files.jobs.read()
-            if text := (jobs or {}).get(run.job.id):
-                self._runs[run.job.id] = JobRun(job=parse_job(text), text=text)
+            self._read_jobs()
         elif outcome is Outcome.FAILED:
-            policy = run.job.reschedule
-            delay_s = min(policy.delay_max_s, policy.delay_s * (2**run.failures if policy.exponential else 1))
-            run.failures += 1
-            run.not_before_s = time.monotonic() + delay_s
-            run.avoid = frozenset({allocation.node.name})
-            run.why = run.note = f"failed on {allocation.node.name}: {reason}"
-            self._tell(allocation.node.name, run.job.id, f"{run.why}; next try in {delay_s:g} s")
+            self._reschedule(run, allocation.node.name, reason)
         elif outcome is Outcome.LOST:
             run.lost = True
             run.why = run.note = f"lost with {allocation.node.name}"
             self._tell(allocation.node.name, run.job.id, f"{run.why}; looks for another place")
         self._changed()
+
+    def _reschedule(self, run: JobRun, node: str, reason: str) -> None:
+        """Another try elsewhere, after the delay and as often as the reschedule block allows."""
+        policy, now = run.job.reschedule, time.monotonic()
+        while run.failed_at_s and now - run.failed_at_s[0] > policy.interval_s:
+            run.failed_at_s.popleft()
+        run.failures += 1
+        run.avoid = frozenset({node})
+        run.why = run.note = f"failed on {node}: {reason}"
+        if policy.attempts is not None and len(run.failed_at_s) >= policy.attempts:
+            run.not_before_s = math.inf
+            run.why = run.note = f"{run.note}; {policy.attempts} reschedules did not help"
+            self._tell(node, run.job.id, run.note)
+            return
+        run.failed_at_s.append(now)
+        delay_s = policy.delay_after_s(run.failures)
+        run.not_before_s = now + delay_s
+        self._tell(node, run.job.id, f"{run.why}; next try in {delay_s:g} s")
 
     def _used(self) -> frozenset[str]:
         """Slices stay booked until the process that holds them is dead."""

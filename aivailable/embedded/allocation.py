@@ -8,16 +8,18 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from aivailable.devices.slices import reserve
 from aivailable.embedded.checks import passes
 from aivailable.embedded.conditions import node_attributes
-from aivailable.embedded.environment import interpolate, task_environment
-from aivailable.embedded.jobspec import Job, Service, Task
+from aivailable.embedded.environment import interpolate, nomad_variables, task_environment
+from aivailable.embedded.job import Job, Service, Task
 from aivailable.embedded.processes import Processes, kill_session
 from aivailable.embedded.scheduler import Placed
 from aivailable.errors import AivailableError
@@ -102,6 +104,11 @@ class Allocation:
         seconds = f"for {time.monotonic() - self._since_s:.0f} s"
         return f"{percents[-1]} %, {seconds}" if percents else seconds
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """Ask for an orderly stop."""
         self._stop.set()
@@ -120,7 +127,7 @@ class Allocation:
         try:
             for task in self.job.tasks:
                 if task.prestart and (reason := await self._prestart(task)):
-                    return self._end(Outcome.FAILED, reason)
+                    return self._end(Outcome.STOPPED if self._stop.is_set() else Outcome.FAILED, reason)
             return self._end(*await self._keep_running(self.job.main_task))
         except AivailableError as error:
             return self._end(Outcome.FAILED, error.message)
@@ -128,7 +135,7 @@ class Allocation:
             return self._end(Outcome.FAILED, f"cannot start: {error}")
 
     def _end(self, outcome: Outcome, reason: str) -> tuple[Outcome, str]:
-        self._deregister()
+        self._publish([])
         return (Outcome.LOST if self._lost else outcome), reason
 
     async def _prestart(self, task: Task) -> str | None:
@@ -151,70 +158,71 @@ class Allocation:
             now = time.monotonic()
             while restarts and now - restarts[0] > policy.interval_s:
                 restarts.popleft()
-            if len(restarts) >= policy.attempts:
+            if len(restarts) < policy.attempts:
+                delay_s = policy.delay_s
+                restarts.append(now)
+            elif policy.mode == "delay":
+                delay_s = policy.interval_s - (now - restarts[0] if restarts else 0.0)
+            else:
                 return Outcome.FAILED, f"{task.name} {_ended(code)}; {policy.attempts} restarts did not help"
-            restarts.append(now)
-            self._tell(
-                f"{task.name} {_ended(code)}; restarting in {policy.delay_s:g} s ({len(restarts)} of {policy.attempts})"
-            )
-            await self._sleep(policy.delay_s)
+            count = f"{len(restarts)} of {policy.attempts}"
+            self._tell(f"{task.name} {_ended(code)}; restarting in {delay_s:.3g} s ({count})")
+            await self._sleep(delay_s)
         return Outcome.STOPPED, "stopped"
 
     async def _run_once(self, task: Task, *, serve: bool) -> int:
         """One run of a task's process; gives its exit code (negative: the signal)."""
-        variables = self._variables(task)
-        known = {**variables, **{name: str(value) for name, value in node_attributes(self.node).items()}}
+        nomad, node = self._variables(task), node_attributes(self.node)
+        known = {**node, **nomad}
         command = [interpolate(word, known) for word in (task.command, *task.args)]
         environment = task_environment(
             host=self._host.environment,
-            nomad=variables,
+            nomad=nomad,
+            node=node,
             task=task.env,
             device=self._reserve(task),
             templates=task.templates,
         )
+        if serve:
+            self._publish([self._instance(s, known, passing=not s.checks) for s in self.job.services])
         self.log = log = self._folder / f"{task.name}.log"
         process = await self._host.processes.start(command, environment, folder=self._task_dir("local"), log=log)
         self._pid = process.pid
         if self._lost:
             kill_session(process.pid, signal.SIGKILL)
         begun = time.monotonic()
-        watchers = [asyncio.ensure_future(self._stop_in_order(process, task))]
+        watchers = [self._stop_in_order(process, task)]
         if serve:
-            watchers += [asyncio.ensure_future(self._check(s, known, begun)) for s in self.job.services]
+            watchers += [self._check(s, number, begun) for number, s in enumerate(self.job.services)]
         try:
-            return await process.wait()
+            return await _first(process.wait(), watchers)
         finally:
             self._pid = None
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
             self._host.processes.ended(process.pid)
-            self._deregister()
+            self._publish([replace(instance, passing=False) for instance in self.instances])
 
     async def _stop_in_order(self, process: asyncio.subprocess.Process, task: Task) -> None:
         """Leave the registry, wait for gateways to notice, SIGTERM, and SIGKILL when time is up."""
         await self._stop.wait()
         self._set(ReplicaState.STOPPING)
-        self._deregister()
+        self._publish([])
         if not self._lost:
             await asyncio.sleep(self.job.shutdown_delay_s)
-            kill_session(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)  # to the task's own process alone, as Nomad's executor does
             await asyncio.sleep(task.kill_timeout_s)
             self._tell(f"{task.name} did not end within {task.kill_timeout_s:g} s; killed")
         kill_session(process.pid, signal.SIGKILL)
 
-    async def _check(self, service: Service, variables: Mapping[str, str], begun: float) -> None:
-        """Register a service and keep its health true."""
-        instance = self._instance(service, variables, passing=not service.checks)
-        self.instances.append(instance)
-        self._host.changed()
-        while service.checks:
+    async def _check(self, service: Service, number: int, begun: float) -> None:
+        """Keep the health of the registered service of that number true, until it is deregistered."""
+        while service.checks and not self._stop.is_set():
             results = [await passes(ADDRESS, self._ports[service.port], check) for check in service.checks]
-            if all(results) != instance.passing:
-                renewed = self._instance(service, variables, passing=all(results))
-                self.instances[self.instances.index(instance)] = renewed
-                instance = renewed
-                self._health_changed(passing=instance.passing, begun=begun)
+            if self._stop.is_set():
+                return
+            if all(results) != self.instances[number].passing:
+                self.instances[number] = replace(self.instances[number], passing=all(results))
+                self._health_changed(passing=all(results), begun=begun)
             await asyncio.sleep(min(check.interval_s for check in service.checks))
 
     def _health_changed(self, *, passing: bool, begun: float) -> None:
@@ -238,9 +246,10 @@ class Allocation:
             meta={key: interpolate(value, variables) for key, value in service.meta.items()},
         )
 
-    def _deregister(self) -> None:
-        if self.instances:
-            self.instances.clear()
+    def _publish(self, instances: list[Instance]) -> None:
+        """Be registered with these instances only."""
+        if instances != self.instances:
+            self.instances = instances
             self._host.changed()
 
     def _reserve(self, task: Task) -> dict[str, str]:
@@ -255,23 +264,15 @@ class Allocation:
 
     def _variables(self, task: Task) -> dict[str, str]:
         """The NOMAD_… variables of a task."""
-        ports: dict[str, str] = {}
-        for label, port in self._ports.items():
-            ports[f"NOMAD_PORT_{label}"] = ports[f"NOMAD_HOST_PORT_{label}"] = str(port)
-            ports[f"NOMAD_IP_{label}"] = ADDRESS
-            ports[f"NOMAD_ADDR_{label}"] = f"{ADDRESS}:{port}"
-        return {
-            "NOMAD_ALLOC_ID": self.id,
-            "NOMAD_ALLOC_INDEX": "0",
-            "NOMAD_JOB_ID": self.job.id,
-            "NOMAD_JOB_NAME": self.job.id,
-            "NOMAD_GROUP_NAME": self.job.group,
-            "NOMAD_TASK_NAME": task.name,
-            "NOMAD_ALLOC_DIR": str(self._task_dir("alloc")),
-            "NOMAD_TASK_DIR": str(self._task_dir("local")),
-            "NOMAD_SECRETS_DIR": str(self._task_dir("secrets")),
-            **ports,
-        }
+        return nomad_variables(
+            alloc=self.id,
+            job=self.job.id,
+            group=self.job.group,
+            task=task.name,
+            folder=self._folder,
+            address=ADDRESS,
+            ports=self._ports,
+        )
 
     def _task_dir(self, name: str) -> Path:
         return self._folder / name
@@ -304,3 +305,19 @@ def _tail(log: Path) -> str:
 
 def _ended(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+
+
+async def _first(end: Coroutine[None, None, int], watchers: list[Coroutine[None, None, None]]) -> int:
+    """Wait for the end of a process with its watchers beside it; an error in one of those comes out here."""
+    process = asyncio.ensure_future(end)
+    waiting: set[asyncio.Future[Any]] = {process, *(asyncio.ensure_future(watcher) for watcher in watchers)}
+    try:
+        while not process.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        return process.result()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

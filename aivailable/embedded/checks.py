@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from aivailable.embedded.jobspec import Check
+from aivailable.embedded.job import Check
 
 STATUS_LINE_BYTES_MAX = 4096
 

@@ -3,13 +3,15 @@
 import difflib
 import json
 import time
+import uuid
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from aivailable.documents import load_snapshot
 from aivailable.embedded.jobspec import parse_job
-from aivailable.embedded.state import StateFiles
+from aivailable.embedded.state import StateFiles, is_running
 from aivailable.errors import UserError
 from aivailable.model.events import ClusterEvent
 from aivailable.model.snapshot import Snapshot
@@ -37,11 +39,12 @@ class EmbeddedCluster:
         job = parse_job(text)
         if job.id != job_id:
             raise UserError(f"job {job_id}: the text describes {job.id}", hint="submit it under its own id")
-        self._files.jobs.update(lambda jobs: {job_id: text, **(jobs or {})})
+        submitted = {"text": text, "submission": str(uuid.uuid4())}
+        self._files.jobs.update(lambda jobs: {job_id: submitted, **(jobs or {})})
 
     def stop(self, job_id: str) -> None:
         """Stop a job and purge it; an unknown id is no error."""
-        self._files.jobs.update(lambda jobs: {known: text for known, text in (jobs or {}).items() if known != job_id})
+        self._files.jobs.update(lambda jobs: {known: kept for known, kept in (jobs or {}).items() if known != job_id})
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""
@@ -52,18 +55,26 @@ class EmbeddedCluster:
         return tuple(ClusterEvent(**event) for event in self._published().get("events", [])[-limit:])
 
     def logs(self, job_id: str, *, tail_lines: int, follow: bool = False) -> Iterator[str]:
-        """The last lines of the engine task's output, then with `follow` what comes, until the job has gone."""
+        """The last lines of the engine task's output, then with `follow` what comes, until its allocation has ended."""
         path = self._log(job_id)
         if path is None:
             return
-        with path.open(errors="replace") as file:
-            lines = file.readlines()
-            yield from (line.rstrip("\n") for line in lines[len(lines) - min(tail_lines, len(lines)) :])
-            while follow and self._log(job_id) == path:
-                if line := file.readline():
-                    yield line.rstrip("\n")
-                else:
+        with path.open(errors="replace", newline="\n") as file:
+            last = deque(file, maxlen=tail_lines)
+            part = last.pop() if last and not last[-1].endswith("\n") else ""
+            yield from (line.rstrip("\n") for line in last)
+            growing = follow
+            while growing:
+                growing = is_running(self._files.root) and self._log(job_id) == path
+                for piece in file:
+                    part += piece
+                    if part.endswith("\n"):
+                        yield part.rstrip("\n")
+                        part = ""
+                if growing:
                     time.sleep(LOG_POLL_S)
+            if part:
+                yield part
 
     def set_node_down(self, node: str, *, down: bool) -> None:
         """Pull a node's power cord, or plug it in again.

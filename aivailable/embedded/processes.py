@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psutil
 
 from aivailable.embedded.state import Document
 
+KILL_POLL_S = 0.01
 KILL_WAIT_S = 5.0
 """How long to wait for the kernel to take back a killed process."""
 
@@ -52,7 +54,7 @@ class Processes:
 
 
 def remember(record: Document, pid: int) -> None:
-    """Write a process down, so that the next start can end it if we cannot."""
+    """Write a process that leads a session down, so that the next start can end both if we cannot."""
     with contextlib.suppress(psutil.NoSuchProcess):
         born = psutil.Process(pid).create_time()
         record.update(lambda known: [*(known or []), [pid, born]])
@@ -65,29 +67,41 @@ def kill_session(pid: int, number: signal.Signals) -> None:
 
 
 def end_leftovers(record: Document) -> int:
-    """End what a crashed agent left running; gives how many there were."""
+    """End what a crashed agent left running, with all of their sessions; gives how many processes there were."""
     _, known = record.read()
-    left = [process for pid, born in known or [] if (process := _same(pid, born))]
-    family = [member for process in left for member in (*_children(process), process)]
-    for member in family:
+    sessions: dict[int, float] = {pid: born for pid, born in known or [] if not _taken_by_another(pid, born)}
+    every = psutil.process_iter() if sessions else ()
+    left = [process for process in every if _in_session(process, sessions) and _runs(process)]
+    for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=KILL_WAIT_S)
+            process.kill()
+    deadline = time.monotonic() + KILL_WAIT_S
+    while any(_runs(process) for process in left) and time.monotonic() < deadline:
+        time.sleep(KILL_POLL_S)
     record.write([])
     return len(left)
 
 
-def _same(pid: int, born: float) -> psutil.Process | None:
-    """The process of that pid if it is the one that was born then."""
+def _taken_by_another(pid: int, born: float) -> bool:
+    """Whether the pid was given to a later process. The kernel does not do that while its session has members."""
     try:
-        process = psutil.Process(pid)
-        return process if process.create_time() == born else None
+        return bool(psutil.Process(pid).create_time() != born)
     except psutil.NoSuchProcess:
-        return None
+        return False
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process still runs; a zombie, which waits for whoever adopted it, does not."""
     try:
-        return process.children(recursive=True)
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return []
+        return False
+
+
+def _in_session(process: psutil.Process, sessions: Mapping[int, float]) -> bool:
+    """Whether a process is of a session that one of the known processes began, also when that one has ended."""
+    try:
+        born = sessions.get(os.getsid(process.pid))
+        return born is not None and bool(process.create_time() >= born)
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False

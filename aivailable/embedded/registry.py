@@ -12,6 +12,8 @@ from aivailable.model.service import Instance
 from aivailable.seams import KeyValue
 
 LOCK_POLL_S = 0.05
+_BYTES = "surrogateescape"
+"""How bytes that are no UTF-8 are kept in a JSON document: as text that gives them back."""
 
 
 class EmbeddedRegistry:
@@ -35,11 +37,11 @@ class EmbeddedRegistry:
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
         index, value = self._files.key(key).read()
-        return None if value is None else KeyValue(value=value.encode(), index=index)
+        return None if value is None else KeyValue(value=value.encode(errors=_BYTES), index=index)
 
     def put(self, key: str, value: bytes, *, index: int | None = None) -> bool:
         """Write a value; with `index` only if the key still has that index (0: does not exist yet)."""
-        return self._files.key(key).write(value.decode(), expected=index)
+        return self._files.key(key).write(value.decode(errors=_BYTES), expected=index)
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""

@@ -4,13 +4,13 @@ Pure. As in Nomad one `device` block never spans two groups, and nothing packs o
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from aivailable.devices.slices import DeviceGroup, device_groups
-from aivailable.embedded.conditions import AttributeValue, holds, node_attributes
-from aivailable.embedded.jobspec import Condition, DeviceAsk, Job
+from aivailable.embedded.conditions import device_holds, node_attributes, node_holds
+from aivailable.embedded.job import DeviceAsk, Job
 from aivailable.model.cards import Node
 
 AVOID_SCORE = 1000
@@ -45,7 +45,7 @@ def place(
         rng: Decides between equals.
         avoid: Names of nodes to take only when no other fits.
     """
-    offers: list[tuple[float, Placed]] = []
+    offers: list[tuple[int, Placed]] = []
     refusals: Counter[str] = Counter()
     for node in nodes:
         outcome = _offer(job, node, used, rng)
@@ -60,16 +60,16 @@ def place(
     return rng.choice([placed for score, placed in offers if score == best])
 
 
-def _offer(job: Job, node: Node, used: frozenset[str], rng: Random) -> tuple[float, Placed] | str:
+def _offer(job: Job, node: Node, used: frozenset[str], rng: Random) -> tuple[int, Placed] | str:
     """The score and devices a node offers, or why it offers nothing."""
     attributes = node_attributes(node)
     if not node.ready:
         return "node down"
     if not node.eligible:
         return "node draining"
-    if unmet := next((c for c in job.constraints if not holds(c, attributes)), None):
+    if unmet := next((c for c in job.constraints if not node_holds(c, attributes)), None):
         return f"node does not meet {unmet.attribute} {unmet.operator} {unmet.value}"
-    score: float = _affinity(job.affinities, attributes)
+    score = sum(a.weight for a in job.affinities if node_holds(a, attributes))
     taken = set(used)
     devices: list[tuple[str, tuple[str, ...]]] = []
     groups = device_groups(node.cards)
@@ -87,25 +87,22 @@ def _offer(job: Job, node: Node, used: frozenset[str], rng: Random) -> tuple[flo
 
 def _choose(
     ask: DeviceAsk, groups: Sequence[DeviceGroup], taken: set[str], rng: Random
-) -> tuple[float, tuple[str, ...]] | str:
+) -> tuple[int, tuple[str, ...]] | str:
     """One group with enough free healthy instances, the one that the affinities like best."""
-    fitting: list[tuple[float, tuple[str, ...]]] = []
+    fitting: list[tuple[int, tuple[str, ...]]] = []
     matching = 0
     for group in groups:
         names = (group.vendor, f"{group.vendor}/{group.type}", f"{group.vendor}/{group.type}/{group.name}", group.type)
         if ask.name not in names or not group.healthy:
             continue
-        if not all(holds(c, group.attributes) for c in ask.constraints):
+        if not all(device_holds(c, group.attributes) for c in ask.constraints):
             continue
         matching += 1
         free = tuple(instance for instance in group.instances if instance not in taken)
         if len(free) >= ask.count:
-            fitting.append((_affinity(ask.affinities, group.attributes), free[: ask.count]))
+            score = sum(a.weight for a in ask.affinities if device_holds(a, group.attributes))
+            fitting.append((score, free[: ask.count]))
     if not fitting:
         return f"no card with {ask.count} free slices" if matching else f"no card matches {ask.name}"
     best = max(score for score, _ in fitting)
     return rng.choice([choice for choice in fitting if choice[0] == best])
-
-
-def _affinity(affinities: Sequence[Condition], attributes: Mapping[str, AttributeValue]) -> float:
-    return float(sum(a.weight for a in affinities if holds(a, attributes)))

@@ -21,6 +21,9 @@ from aivailable.errors import UserError
 POLL_S = 0.02
 """How often a waiting reader looks at a document's index."""
 
+LOOKED_AT_S = 0.2
+"""How long a free agent lock may seem held, by those who only look at it."""
+
 AGENT_LOCK = "agent.lock"
 GATEWAY_DIR = Path("gateway")
 ENDPOINT_FILE = GATEWAY_DIR / "endpoint.json"
@@ -98,7 +101,7 @@ class StateFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.jobs = Document(root / "jobs.json")
-        """Submitted jobs: id -> HCL text. Whoever removes one stops it."""
+        """Submitted jobs: id -> {"text": HCL, "submission": uuid}. Whoever removes one stops it."""
         self.marks = Document(root / "marks.json")
         """What people set: node -> {"down": bool, "draining": bool}."""
         self.cluster = Document(root / "cluster.json")
@@ -140,7 +143,10 @@ def agent_lock(root: Path) -> Iterator[None]:
     """
     root.mkdir(parents=True, exist_ok=True)
     with (root / AGENT_LOCK).open("a+") as lock:
-        if not _try_lock(lock.fileno(), fcntl.LOCK_EX):
+        deadline = time.monotonic() + LOOKED_AT_S
+        while not (held := _try_lock(lock.fileno(), fcntl.LOCK_EX)) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if not held:
             lock.seek(0)
             raise UserError(
                 f"an embedded cluster runs already in {root} (process {lock.read().strip() or 'unknown'})",

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from aivailable.embedded.allocation import Allocation
-from aivailable.embedded.jobspec import Job
+from aivailable.embedded.job import Job
 from aivailable.model.cards import Card, Node
 from aivailable.model.replica import Replica, ReplicaState
 
@@ -54,4 +54,5 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
 
 def _card_with_use(card: Card, used: frozenset[str]) -> Card:
     taken = sum(slice_id.startswith(f"{card.uuid}/") for slice_id in used)
-    return replace(card, free_slices=card.slices - taken, used_mib=taken * card.slice_mib)
+    used_mib = taken * card.slice_mib if card.simulated else card.used_mib
+    return replace(card, free_slices=card.slices - taken, used_mib=used_mib)

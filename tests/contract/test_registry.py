@@ -27,6 +27,13 @@ def test_a_value_is_read_back(registry: Registry) -> None:
     assert registry.get("a") is None
 
 
+def test_a_value_may_be_any_bytes(registry: Registry) -> None:
+    registry.put("k", bytes(range(256)))
+    found = registry.get("k")
+    assert found is not None
+    assert found.value == bytes(range(256))
+
+
 def test_compare_and_set_lets_one_writer_win(registry: Registry) -> None:
     assert registry.put("k", b"1", index=0)
     assert not registry.put("k", b"2", index=0)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 from aivailable.model.cards import Node
 from tests.samples import card, node
@@ -115,6 +116,13 @@ def job(
     return text
 
 
-def shell(line: str) -> dict[str, object]:
+class Command(TypedDict):
+    """Keywords of `job`."""
+
+    command: str
+    args: tuple[str, ...]
+
+
+def shell(line: str) -> Command:
     """A shell line as the engine."""
     return {"command": "/bin/sh", "args": ("-c", line.replace('"', '\\"'))}

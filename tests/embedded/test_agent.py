@@ -95,22 +95,20 @@ def test_a_job_that_does_not_fit_waits_with_the_reason_and_starts_when_there_is_
     assert replica(cluster) is None
 
 
-def test_a_killed_engine_leaves_the_registry_at_once_and_is_restarted_in_place(
-    cluster: EmbeddedCluster, tmp_path: Path
-) -> None:
+def test_a_killed_engine_is_critical_at_once_and_restarted_in_place(cluster: EmbeddedCluster, tmp_path: Path) -> None:
     cluster.submit("llm-m-0-00000000", job())
     before = reaches(cluster, ReplicaState.SERVING)
     registry = EmbeddedRegistry(tmp_path)
 
     os.kill(pid_of(tmp_path), signal.SIGKILL)
 
-    eventually(lambda: not registry.instances(ENGINE_SERVICE), timeout_s=0.5)
+    eventually(lambda: [i.passing for i in registry.instances(ENGINE_SERVICE)] == [False], timeout_s=0.5)
     eventually(lambda: told(cluster, "was killed by signal 9; restarting in 0.1 s (1 of 1)"))
     assert reaches(cluster, ReplicaState.SERVING).alloc == before.alloc
 
 
 def test_an_engine_that_keeps_crashing_is_moved_to_another_node(cluster: EmbeddedCluster) -> None:
-    cluster.submit("llm-m-0-00000000", job(**shell("echo no luck; exit 3")))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(**shell("echo no luck; exit 3")))
 
     eventually(lambda: told(cluster, "failed on node1") and told(cluster, "failed on node2"))
     assert told(cluster, "engine exited with code 3; 1 restarts did not help")
@@ -163,7 +161,7 @@ def test_an_unknown_node_is_refused_with_the_nearest_name(cluster: EmbeddedClust
 
 def test_stopping_leaves_the_registry_then_asks_then_kills(cluster: EmbeddedCluster, tmp_path: Path) -> None:
     deaf = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
-    cluster.submit("llm-m-0-00000000", job(**shell(deaf)))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(**shell(deaf)).replace('kill_timeout = "2s"', 'kill_timeout = "700ms"'))
     eventually(lambda: "ready" in list(cluster.logs("llm-m-0-00000000", tail_lines=5)))
     begin = time.monotonic()
 
@@ -173,8 +171,8 @@ def test_stopping_leaves_the_registry_then_asks_then_kills(cluster: EmbeddedClus
     assert EmbeddedRegistry(tmp_path).instances(ENGINE_SERVICE) == ()
     assert sum(booked(cluster).values()) == 2  # booked until it is dead
     eventually(lambda: replica(cluster) is None)
-    assert 2.0 <= time.monotonic() - begin < 6.0
-    assert told(cluster, "did not end within 2 s; killed")
+    assert 0.7 <= time.monotonic() - begin < 4.0
+    assert told(cluster, "did not end within 0.7 s; killed")
     assert sum(booked(cluster).values()) == 0
 
 
@@ -193,7 +191,7 @@ def test_the_environment_of_device_task_and_template_reaches_the_process(cluster
     line = "echo $CUDA_VISIBLE_DEVICES $AIVAILABLE_SIMULATED $AIVAILABLE_VRAM_MIB_0 $BOTH $NOMAD_JOB_ID; exec sleep 60"
     constraint = 'constraint {\n attribute = "${device.attr.model}"\n value = "Small"\n}'
 
-    cluster.submit("llm-m-0-00000000", job(task=more, device=constraint, **shell(line)))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(task=more, device=constraint, **shell(line)))
 
     expected = "GPU-node1-0 1 1024 GPU-node1-0,x llm-m-0-00000000"
     eventually(lambda: expected in list(cluster.logs("llm-m-0-00000000", tail_lines=5)))
@@ -212,7 +210,7 @@ def test_a_prestart_task_runs_to_its_end_first(cluster: EmbeddedCluster) -> None
     }"""
     line = "cat $NOMAD_ALLOC_DIR/model; exec sleep 60"
 
-    cluster.submit("llm-m-0-00000000", job(group=fetch, **shell(line)))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(group=fetch, **shell(line)))
 
     reaches(cluster, ReplicaState.FETCHING)
     eventually(lambda: "weights" in list(cluster.logs("llm-m-0-00000000", tail_lines=5)))
@@ -236,7 +234,7 @@ def test_a_failing_prestart_task_fails_the_allocation(cluster: EmbeddedCluster) 
 
 def test_a_loading_engine_shows_its_last_percentage_and_the_time(cluster: EmbeddedCluster) -> None:
     line = "echo Loading shards: 0%; echo Loading shards: 50%; exec sleep 60"
-    cluster.submit("llm-m-0-00000000", job(**shell(line)))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(**shell(line)))
 
     eventually(lambda: (r := replica(cluster)) and r.note.startswith("50 %, for "))
     eventually(lambda: (r := replica(cluster)) and r.note == "50 %, for 1 s")
@@ -244,7 +242,7 @@ def test_a_loading_engine_shows_its_last_percentage_and_the_time(cluster: Embedd
 
 def test_logs_follow_what_comes(cluster: EmbeddedCluster) -> None:
     line = "i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); sleep 0.05; done"
-    cluster.submit("llm-m-0-00000000", job(**shell(line)))  # type: ignore[arg-type] # its own keywords
+    cluster.submit("llm-m-0-00000000", job(**shell(line)))
     eventually(lambda: list(cluster.logs("llm-m-0-00000000", tail_lines=1)))
 
     with contextlib.closing(cluster.logs("llm-m-0-00000000", tail_lines=1, follow=True)) as lines:

@@ -1,7 +1,9 @@
 import pytest
 
-from aivailable.embedded.jobspec import parse_job, unescape
+from aivailable.embedded.job import Reschedule
+from aivailable.embedded.jobspec import parse_job
 from aivailable.errors import UserError
+from aivailable.rendering.quoting import hcl_string
 from tests.embedded.jobs import job
 
 
@@ -27,7 +29,7 @@ def test_a_job_is_read_whole() -> None:
         pytest.param(("count          = 1", "count = 1\n    update {}"), "update", id="block"),
         pytest.param(("cpu    = 100", "cpu = 100\n        cores = 2"), "cores", id="key"),
         pytest.param(('type     = "service"', 'type = "batch"'), "type", id="job type"),
-        pytest.param(('mode     = "fail"', 'mode = "delay"'), "mode 'delay'", id="restart mode"),
+        pytest.param(('mode     = "fail"', 'mode = "never"'), "mode 'never'", id="restart mode"),
         pytest.param(("model   =", 'datacenters = ["x"]\n'), "job text: not HCL", id="not HCL"),
     ],
 )
@@ -46,22 +48,140 @@ def test_an_operator_that_is_not_imitated_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        pytest.param(('port "http" {}', 'port "http" {\n static = 80\n }'), "static", id="static port"),
+        pytest.param(('tags     = ["m"]', 'tags = ["${attr.os.name}"]'), "${attr.os.name}", id="variable in a tag"),
+        pytest.param(("${NOMAD_PORT_http}", "${NOMAD_PORT_https}"), "${NOMAD_PORT_https}", id="variable in args"),
+        pytest.param(
+            ('path     = "/health"', 'path = "/${NOMAD_JOB_ID}"'), "/${NOMAD_JOB_ID}", id="variable in a path"
+        ),
+        pytest.param(('path     = "/health"', 'path = "%{ if true }x%{ endif }"'), "job text", id="directive"),
+        pytest.param(('port     = "http"', 'port = "https"'), "no port 'https'", id="port of a service"),
+        pytest.param(('replica = "0"', 'replica = "x"'), "replica 'x'", id="number of the replica"),
+        pytest.param(("priority = 50", "priority = 50\n priority = 60"), "priority: given twice", id="a key twice"),
+        pytest.param(("priority = 50", "priority = 25 + 25"), "expected a whole number", id="expression"),
+        pytest.param(('interval = "100ms"', 'interval = "10x5s"'), "expected a duration", id="duration"),
+        pytest.param(('interval = "100ms"', 'interval = "0s"'), "more than 0s", id="check without end"),
+        pytest.param(("count = 2", "count = 0"), "at least 1", id="no slices"),
+        pytest.param(('group "engine"', "group"), "one name", id="group without a name"),
+        pytest.param(("check {", 'check "x" {'), "without a name", id="check with a name"),
+        pytest.param(("meta {\n    model", "meta = {\n    model"), "meta", id="meta as a value"),
+        pytest.param(("restart {", "restart {}\n restart {"), "more than one block", id="a block twice"),
+        pytest.param(('"/health"', r'"/\q"'), "no such escape", id="escape"),
+        pytest.param(('"/health"', r'"/\ud800"'), "no such escape", id="half a character"),
+        pytest.param(("unlimited      = true", 'unlimited = "no"'), "true or false", id="text for a flag"),
+        pytest.param(
+            ("unlimited      = true", "unlimited = false"), "attempts: is missing", id="limited without attempts"
+        ),
+    ],
+)
+def test_a_job_that_could_not_run_is_refused_at_once(change: tuple[str, str], named: str) -> None:
+    text = job().replace(*change)
+
+    with pytest.raises(UserError) as caught:
+        parse_job(text)
+    assert named in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "attribute", ["${attr.kernel.name}", "${device.attr.model}", "node.class", "${node.datacenter}"]
+)
+def test_a_node_attribute_that_is_not_imitated_is_refused(attribute: str) -> None:
+    text = job(group=f'constraint {{\n attribute = "{attribute}"\n value = "x"\n}}')
+    with pytest.raises(UserError) as caught:
+        parse_job(text)
+    assert f"attribute '{attribute}' is not imitated" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("attribute", "operator", "value", "named"),
+    [
+        ("${node.class}", "=", "x", "attribute '${node.class}' is not imitated"),
+        ("${device.attr.model}", "=", "${node.class}", "'${node.class}' is not imitated"),
+        ("${device.attr.model}", "regexp", "(", "regexp '('"),
+    ],
+)
+def test_a_device_condition_that_cannot_be_decided_is_refused(
+    attribute: str, operator: str, value: str, named: str
+) -> None:
+    text = job(
+        device=f'constraint {{\n attribute = "{attribute}"\n operator = "{operator}"\n value = "{value}"\n}}',
+    )
+    with pytest.raises(UserError) as caught:
+        parse_job(text)
+    assert named in caught.value.message
+
+
+@pytest.mark.parametrize(
     ("written", "value"),
     [
         (r"a\"b", 'a"b'),
         (r"a\\b", "a\\b"),
-        (r"a\\nb", "a\\nb"),
-        (r"a\nb", "a\nb"),
+        (r"a\\nb", r"a\nb"),
+        (r"c:\\temp\\new", r"c:\temp\new"),
+        (r"a\nb\tc", "a\nb\tc"),
+        (r"\u00e9\U0001F600", "é😀"),
         ("$${X}", "${X}"),
+        ("$$${NOMAD_JOB_ID}", "$${NOMAD_JOB_ID}"),
         ("%%{X}", "%{X}"),
-        ("plain", "plain"),
+        ("plain é $ % {}", "plain é $ % {}"),
     ],
 )
-def test_hcl_escapes_are_undone_as_nomad_does(written: str, value: str) -> None:
-    assert unescape(written) == value
+def test_hcl_escapes_are_undone_once_as_nomad_does(written: str, value: str) -> None:
+    text = job().replace('variant = "./m.gguf"', f'variant = "{written}"')
+
+    assert parse_job(text).meta["variant"] == value
 
 
-def test_a_template_keeps_its_text() -> None:
-    text = job(task='template {\n data = <<EOT\nA={{ env "B" }}\nC=\\n\nEOT\n destination = "x"\n env = true\n}')
+@pytest.mark.parametrize("value", [r"a\nb", 'say "hi"', r"{\"a\": \"b\\c\"}", "é", "/path with space", "$5 100%"])
+def test_what_the_renderer_quotes_comes_out_as_it_went_in(value: str) -> None:
+    read = parse_job(job().replace('variant = "./m.gguf"', f"variant = {hcl_string(value)}"))
 
-    assert parse_job(text).main_task.templates[0].data == 'A={{ env "B" }}\nC=\\n'
+    assert read.meta["variant"] == value
+
+
+@pytest.mark.parametrize(
+    ("heredoc", "data"),
+    [
+        ('<<EOT\nA={{ env "B" }}\nC=\\n\nEOT', 'A={{ env "B" }}\nC=\\n\n'),
+        ("<<EOT\nC=\\n\nEOT", "C=\\n\n"),
+        ("<<-EOT\n    A=1\n      B=2\n    EOT", "A=1\n  B=2\n"),
+        ("<<EOT\nA=$${B}%%{C}\nEOT", "A=${B}%{C}\n"),
+        ('"A=1\\nB=2"', "A=1\nB=2"),
+        ("<<EOT\nEOT", ""),
+    ],
+)
+def test_a_template_keeps_its_text(heredoc: str, data: str) -> None:
+    text = job(task=f'template {{\n data = {heredoc}\n destination = "x"\n env = true\n}}')
+
+    assert parse_job(text).main_task.templates[0].data == data
+
+
+def test_a_template_with_more_than_env_is_refused() -> None:
+    text = job(task='template {\n data = "A={{ key \\"x\\" }}"\n destination = "x"\n env = true\n}')
+    with pytest.raises(UserError, match="template with more than"):
+        parse_job(text)
+
+
+def test_numbers_and_booleans_in_a_mapping_are_texts_as_in_nomad() -> None:
+    read = parse_job(job().replace('variant = "./m.gguf"', "variant = true\n context = 8192"))
+
+    assert (read.meta["variant"], read.meta["context"]) == ("true", "8192")
+
+
+def test_restart_by_delay_and_a_limited_reschedule_are_read() -> None:
+    text = job().replace('mode     = "fail"', 'mode = "delay"')
+    text = text.replace("unlimited      = true", 'unlimited = false\n attempts = 3\n interval = "1h"')
+
+    read = parse_job(text)
+
+    assert read.restart.mode == "delay"
+    assert (read.reschedule.attempts, read.reschedule.interval_s) == (3, 3600.0)
+
+
+def test_reschedule_delays_double_up_to_their_maximum_for_ever() -> None:
+    policy = Reschedule(delay_s=2, delay_max_s=60)
+
+    assert [policy.delay_after_s(n) for n in (1, 2, 3, 6, 7, 100_000)] == [2, 4, 8, 60, 60, 60]
+    assert Reschedule(delay_s=2, exponential=False).delay_after_s(100_000) == 2

@@ -2,14 +2,12 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aivailable.embedded.conditions import holds
-from aivailable.embedded.jobspec import Condition, Job, parse_job
+from aivailable.embedded.job import Job
+from aivailable.embedded.jobspec import parse_job
 from aivailable.embedded.scheduler import Placed, Waiting, place
-from aivailable.errors import UserError
 from aivailable.model.cards import Node
 from tests.embedded.jobs import job, nodes
 from tests.samples import card, node
@@ -70,32 +68,6 @@ def test_a_waiting_job_says_why() -> None:
     outcome = put(job().replace('device "nvidia/vram"', 'device "amd/vram"'))
     assert isinstance(outcome, Waiting)
     assert outcome.note == "waits: no card matches amd/vram (2)"
-
-
-@pytest.mark.parametrize(
-    ("attribute", "operator", "value", "expected"),
-    [
-        ("device.attr.compute_capability", ">=", "7.5", True),
-        ("device.attr.compute_capability", ">=", "8.0", False),
-        ("device.attr.compute_capability", ">=", "10.0", False),
-        ("device.attr.memory", ">=", "12 GiB", True),
-        ("device.attr.memory", ">=", "16000 MiB", False),
-        ("device.attr.gfx", "is_set", "", False),
-        ("device.attr.gfx", "=", "gfx906", False),
-        ("device.attr.model", "regexp", "RTX 2080", True),
-        ("device.attr.model", "set_contains_any", "x,RTX 2080 Ti", True),
-        ("device.attr.model", "set_contains_any", "RTX", False),
-    ],
-)
-def test_attributes_compare_as_in_nomad(attribute: str, operator: str, value: str, expected: bool) -> None:
-    attributes = {"compute_capability": 7.5, "memory": 15360, "model": "RTX 2080 Ti"}
-
-    assert holds(Condition(attribute=f"${{{attribute}}}", operator=operator, value=value), attributes) is expected
-
-
-def test_an_unknown_attribute_is_refused() -> None:
-    with pytest.raises(UserError, match=r"attr\.kernel\.name"):
-        holds(Condition(attribute="${attr.kernel.name}", operator="=", value="linux"), {})
 
 
 STEPS = st.lists(
