@@ -53,6 +53,13 @@ class KeyValue:
     index: int
 
 
+class Lease(Protocol):
+    """A lock that somebody holds, or hoped to."""
+
+    def held(self) -> bool:
+        """Whether it is held at this moment, for certain: one that could not be renewed in time is not."""
+
+
 class Registry(Protocol):
     """Who is where and healthy, and the small shared state: Consul, or the embedded stand-in."""
 
@@ -65,8 +72,13 @@ class Registry(Protocol):
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
 
-    def put(self, key: str, value: bytes, *, index: int | None = None) -> bool:
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """The keys that begin with a prefix, sorted."""
+
+    def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that ModifyIndex (0: does not exist yet).
+
+        With `lease` only while that lease is held, judged by the store itself: a late write changes nothing.
 
         Returns:
             Whether it was written.
@@ -75,8 +87,8 @@ class Registry(Protocol):
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""
 
-    def lock(self, key: str, *, timeout_s: float) -> AbstractContextManager[bool]:
-        """Hold a lock; the value says whether it was got within `timeout_s`. It is lost with its holder."""
+    def lock(self, key: str, *, timeout_s: float) -> AbstractContextManager[Lease]:
+        """Hold a lock, if it can be got within `timeout_s`; the lease says whether. It is lost with its holder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

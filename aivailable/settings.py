@@ -5,6 +5,7 @@ error, never a default.
 """
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,71 @@ SET_BY_OTHERS = frozenset({"AIVAILABLE_CARD", "AIVAILABLE_VRAM_MIB", "AIVAILABLE
 """Variables that Reserve gives to engine tasks; they are not settings."""
 
 
+NODE_MODELS = Path("/var/lib/aivailable/models")
+"""Where `deploy/node.sh` makes the directory for model files."""
+HUB_VARIABLE = "aivailable/hub"
+
+
+class NomadSettings(BaseModel):
+    """Where Nomad is and who we are there; from the variables that Nomad's own command line reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    address: str = "http://127.0.0.1:4646"
+    """NOMAD_ADDR."""
+
+    unix_address: str = ""
+    """NOMAD_UNIX_ADDR: the task API's socket, which Nomad names to the tasks of its jobs; goes before the address."""
+
+    token: str = Field(default="", repr=False)
+    """NOMAD_TOKEN."""
+
+    namespace: str = ""
+    """NOMAD_NAMESPACE."""
+
+    region: str = ""
+    """NOMAD_REGION."""
+
+    cacert: str = ""
+    """NOMAD_CACERT."""
+
+    capath: str = ""
+    """NOMAD_CAPATH."""
+
+    client_cert: str = ""
+    """NOMAD_CLIENT_CERT."""
+
+    client_key: str = ""
+    """NOMAD_CLIENT_KEY."""
+
+    skip_verify: bool = False
+    """NOMAD_SKIP_VERIFY."""
+
+
+class ConsulSettings(BaseModel):
+    """Where Consul is and who we are there; from the variables that Consul's own command line reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    address: str = "http://127.0.0.1:8500"
+    """CONSUL_HTTP_ADDR; without a scheme CONSUL_HTTP_SSL decides."""
+
+    token: str = Field(default="", repr=False)
+    """CONSUL_HTTP_TOKEN, or the contents of CONSUL_HTTP_TOKEN_FILE."""
+
+    cacert: str = ""
+    """CONSUL_CACERT."""
+
+    client_cert: str = ""
+    """CONSUL_CLIENT_CERT."""
+
+    client_key: str = ""
+    """CONSUL_CLIENT_KEY."""
+
+    skip_verify: bool = False
+    """CONSUL_HTTP_SSL_VERIFY is `false`."""
+
+
 class Settings(BaseModel):
     """Everything that can differ between two installations and is no part of the fleet."""
 
@@ -26,7 +92,8 @@ class Settings(BaseModel):
     """Directory of the embedded cluster: its files, logs and lock."""
 
     models: Path | None = None
-    """Directory of a node for model files that jobs bring; default: `models` in `state`."""
+    """Directory of a node for model files that jobs bring; default: `models` in `state`, on a real cluster
+    `/var/lib/aivailable/models`."""
 
     hub_endpoint: str = ""
     """Address of the model hub that `hf:` sources name; empty: the one of the library huggingface_hub. A mirror that
@@ -60,15 +127,31 @@ class Settings(BaseModel):
     """Time before a crashed engine is started again in place, in seconds."""
 
     llamacpp_command: str = ""
-    """Command that jobs without a container start for llama.cpp, as a shell line; empty: our runner,
-    `python -m aivailable.engines.llamacpp`. Must take llama-server's flags."""
+    """Command that jobs without a container start for llama.cpp, as a shell line; empty: our runner, on a real cluster
+    `aivailable-llamacpp` from PATH. Must take llama-server's flags."""
 
     fetch_command: str = ""
     """Command that brings a model to a node before its engine starts, as a shell line; empty: `fetch` of this very
-    installation."""
+    installation, on a real cluster that of `AIVAILABLE_NODE_COMMAND`."""
+
+    node_command: str = "aivailable"
+    """Command of this program on the nodes of a real cluster, as a shell line; controllers and gateways start by it."""
+
+    hub_variable: str = ""
+    """Path prefix of the Nomad variable whose item `token` the hub is asked with; empty: `aivailable/hub` on a real
+    cluster, else none."""
+
+    controller_port: int = Field(default=8090, ge=1, le=65535)
+    """Port on which controllers of a real cluster serve their metrics."""
 
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""
+
+    nomad: NomadSettings = NomadSettings()
+    """Where Nomad is; from the NOMAD_* variables."""
+
+    consul: ConsulSettings = ConsulSettings()
+    """Where Consul is; from the CONSUL_* variables."""
 
     deploy_timeout_s: float = Field(default=600.0, gt=0)
     """How long `deploy` watches before it gives up watching (exit code 3), in seconds."""
@@ -85,8 +168,8 @@ def load(environment: Mapping[str, str]) -> Settings:
     Raises:
         UserError: An unknown `AIVAILABLE_*` variable, or a value of the wrong type.
     """
-    names = {PREFIX + field.upper(): field for field in Settings.model_fields}
-    given: dict[str, str] = {}
+    names = {PREFIX + field.upper(): field for field in Settings.model_fields if field not in ("nomad", "consul")}
+    given: dict[str, object] = {"nomad": _nomad(environment), "consul": _consul(environment)}
     for variable, value in environment.items():
         if not variable.startswith(PREFIX) or any(variable.startswith(other) for other in SET_BY_OTHERS):
             continue
@@ -103,6 +186,52 @@ def load(environment: Mapping[str, str]) -> Settings:
         raise UserError(
             f"environment: {variable}={first['input']!r}: {first['msg']}", hint=f"unset {variable} or correct it"
         ) from error
+
+
+def of_a_real_cluster(settings: Settings) -> Settings:
+    """The settings with what stands on the nodes of a real cluster where nothing else was said."""
+    node = shlex.join([*shlex.split(settings.node_command), "--cluster", "nomad", "fetch"])
+    update = {
+        "models": settings.models or NODE_MODELS,
+        "llamacpp_command": settings.llamacpp_command or "aivailable-llamacpp",
+        "fetch_command": settings.fetch_command or node,
+        "hub_variable": settings.hub_variable or HUB_VARIABLE,
+    }
+    return settings.model_copy(update=update)
+
+
+def passed_on(settings: Settings) -> dict[str, str]:
+    """The variables by which a job's process gets the settings that were given to this one."""
+    here = {"state", "nomad", "consul", "gateway_address", "deploy_timeout_s"}
+    given = sorted(settings.model_fields_set - here)
+    return {PREFIX + field.upper(): str(getattr(settings, field)) for field in given}
+
+
+def _nomad(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the NOMAD_* variables say; others of that prefix are Nomad's own business."""
+    names = {f"NOMAD_{field.upper()}": field for field in NomadSettings.model_fields}
+    names |= {"NOMAD_ADDR": "address", "NOMAD_UNIX_ADDR": "unix_address"}
+    return {field: environment[name] for name, field in names.items() if environment.get(name)}
+
+
+def _consul(environment: Mapping[str, str]) -> dict[str, object]:
+    """What the CONSUL_* variables say."""
+    names = {
+        "CONSUL_HTTP_TOKEN": "token",
+        "CONSUL_CACERT": "cacert",
+        "CONSUL_CLIENT_CERT": "client_cert",
+        "CONSUL_CLIENT_KEY": "client_key",
+    }
+    given: dict[str, object] = {field: environment[name] for name, field in names.items() if environment.get(name)}
+    if address := environment.get("CONSUL_HTTP_ADDR"):
+        scheme = "https" if environment.get("CONSUL_HTTP_SSL", "").lower() in ("1", "true") else "http"
+        given["address"] = address if "://" in address else f"{scheme}://{address}"
+    token_file = Path(environment.get("CONSUL_HTTP_TOKEN_FILE") or "/nonexistent")
+    if "token" not in given and token_file.is_file():
+        given["token"] = token_file.read_text().strip()
+    if environment.get("CONSUL_HTTP_SSL_VERIFY", "").lower() in ("0", "false"):
+        given["skip_verify"] = True
+    return given
 
 
 def shipped(name: str) -> Path:

@@ -1,7 +1,14 @@
 """What every ring of tests shares: a parsed-once HCL grammar and a few plain objects to build on."""
 
+from collections.abc import Iterator
+
 import hcl2
 import pytest
+
+from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.settings import ConsulSettings, NomadSettings
+from tests.real.rack import Rack, rack, why_not
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,5 +21,34 @@ def warm_hcl() -> None:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the settings or the state of whoever runs it."""
     monkeypatch.setenv("AIVAILABLE_STATE", str(tmp_path_factory.mktemp("state")))
-    for variable in ("NOMAD_ADDR", "CONSUL_HTTP_ADDR", "AIVAILABLE_LLAMACPP_COMMAND"):
+    for variable in (
+        "NOMAD_ADDR",
+        "NOMAD_TOKEN",
+        "CONSUL_HTTP_ADDR",
+        "CONSUL_HTTP_TOKEN",
+        "AIVAILABLE_LLAMACPP_COMMAND",
+    ):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    """One rack of real agents for all tests that need one; it takes seconds to start."""
+    if missing := why_not():
+        pytest.skip(missing)
+    with rack(tmp_path_factory.mktemp("rack")) as running:
+        yield running
+
+
+@pytest.fixture
+def nomad_api(real_rack: Rack) -> Iterator[NomadApi]:
+    api = NomadApi(NomadSettings(address=real_rack.nomad))
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def consul_registry(real_rack: Rack) -> Iterator[ConsulRegistry]:
+    registry = ConsulRegistry(ConsulSettings(address=real_rack.consul))
+    yield registry
+    registry.close()

@@ -2,46 +2,74 @@
 
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aivailable.cli.telling import Teller
-from aivailable.controller.sources import Sources
+from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.nomad import NomadCluster, NomadSecrets
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.controller.sources import ClusterSources, Sources
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.state import ENDPOINT_FILE, is_running
-from aivailable.errors import UserError
+from aivailable.errors import RetryableError, UserError
 from aivailable.keystore import read_keys
+from aivailable.model.service import GATEWAY_SERVICE
 from aivailable.seams import Cluster, Hub, Registry, Secrets
-from aivailable.settings import Settings, load
+from aivailable.settings import Settings, load, of_a_real_cluster
+
+AGENT_LOOK_S = 0.2
+"""How long an agent on this machine may take to accept a connection before there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """The handles on one cluster."""
+    """The handles on one cluster. `nomad` is the real one's own handle, None on the embedded cluster."""
 
     cluster: Cluster
     registry: Registry
     secrets: Secrets
     hub: Hub
     settings: Settings
+    nomad: NomadCluster | None = None
 
 
 def read_settings(cluster: str | None) -> Settings:
-    """The settings of this process, with the state directory that `--cluster embedded:DIR` names.
+    """The settings of this process for the cluster that is meant; with `embedded:DIR` its state directory.
 
     Raises:
         UserError: `--cluster` is of no known form, or a setting is wrong.
     """
     settings = load(os.environ)
-    kind, _, folder = (cluster or "embedded").partition(":")
+    kind, _, folder = (cluster or _found(settings)).partition(":")
+    if kind == "nomad" and not folder:
+        return of_a_real_cluster(settings)
     if kind != "embedded":
-        raise UserError(
-            f"--cluster {cluster}: this version speaks to the embedded cluster only",
-            hint="use --cluster embedded or --cluster embedded:DIR",
-        )
+        raise UserError(f"--cluster {cluster}: not known", hint="use nomad, embedded or embedded:DIR")
     return settings.model_copy(update={"state": Path(folder)}) if folder else settings
+
+
+def is_real(cluster: str | None) -> bool:
+    """Whether a real Nomad is meant: asked for, or found and no embedded cluster runs."""
+    return (cluster or _found(load(os.environ))) == "nomad"
+
+
+def _found(settings: Settings) -> str:
+    """`nomad` where NOMAD_ADDR is set or an agent answers on this machine, else `embedded`."""
+    if settings.nomad.model_fields_set & {"address", "unix_address"}:
+        return "nomad"
+    if is_running(settings.state):
+        return "embedded"
+    where = urlsplit(settings.nomad.address)
+    try:
+        with socket.create_connection((where.hostname or "", where.port or 4646), AGENT_LOOK_S):
+            return "nomad"
+    except OSError:
+        return "embedded"
 
 
 def connect(cluster: str | None) -> Connection:
@@ -51,8 +79,13 @@ def connect(cluster: str | None) -> Connection:
         UserError: None is running.
     """
     settings = read_settings(cluster)
+    if is_real(cluster):
+        return _connect_real(settings)
     if not is_running(settings.state):
-        raise UserError(f"no embedded cluster is running in {settings.state}", hint="start one with `aivailable demo`")
+        raise UserError(
+            f"no embedded cluster is running in {settings.state}",
+            hint="start one with `aivailable demo`, or set NOMAD_ADDR to speak to a real one",
+        )
     return Connection(
         cluster=EmbeddedCluster(settings.state),
         registry=EmbeddedRegistry(settings.state),
@@ -60,6 +93,30 @@ def connect(cluster: str | None) -> Connection:
         hub=Sources(settings, progress=Teller()),
         settings=settings,
     )
+
+
+def _connect_real(settings: Settings) -> Connection:
+    api = NomadApi(settings.nomad)
+    nomad = NomadCluster(api)
+    return Connection(
+        cluster=nomad,
+        registry=ConsulRegistry(settings.consul),
+        secrets=NomadSecrets(api),
+        hub=ClusterSources(load(os.environ), progress=Teller()),
+        settings=settings,
+        nomad=nomad,
+    )
+
+
+def require_nomad(connection: Connection, verb: str) -> NomadCluster:
+    """The real Nomad's handle.
+
+    Raises:
+        UserError: This is the embedded cluster.
+    """
+    if connection.nomad is None:
+        raise UserError(f"{verb} is for a real cluster; the demo needs none of it", hint="set NOMAD_ADDR")
+    return connection.nomad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +131,23 @@ def endpoint(connection: Connection, model: str) -> Endpoint:
     """The gateway's address and a key for `model`.
 
     Raises:
-        UserError: The gateway is not up yet, or no key may use the model.
+        UserError: No key may use the model.
+        RetryableError: No gateway is up.
     """
-    file = connection.settings.state / ENDPOINT_FILE
-    if not file.is_file():
-        raise UserError("the gateway is not up yet", hint="wait until `aivailable demo` prints the base URL")
-    base_url = json.loads(file.read_text())["base_url"]
+    base_url = _base_url(connection)
     for key in read_keys(connection.secrets):
         if key.may_use(model):
             return Endpoint(base_url=base_url, key=key.secret)
     raise UserError(f"no key may use the model {model}", hint=f"aivailable keys create NAME --model {model}")
+
+
+def _base_url(connection: Connection) -> str:
+    if connection.nomad is not None:
+        for instance in connection.registry.instances(GATEWAY_SERVICE):
+            if instance.passing:
+                return f"http://{instance.address}:{instance.port}/v1"
+        raise RetryableError("no gateway is up", hint="`aivailable up` starts them; `aivailable status` shows them")
+    file = connection.settings.state / ENDPOINT_FILE
+    if not file.is_file():
+        raise RetryableError("the gateway is not up yet", hint="wait until `aivailable demo` prints the base URL")
+    return str(json.loads(file.read_text())["base_url"])

@@ -50,7 +50,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
         return
     examples = shipped("examples")
     inventory = inventory_file or examples / "demo-inventory.toml"
-    settings = read_settings(ctx.obj)
+    settings = read_settings(_never_real(ctx.obj))
     nodes = load_nodes(read_text(inventory), where=str(inventory))
     fleet = fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings, progress=Teller()))
     cards = sum(len(node.cards) for node in nodes)
@@ -83,7 +83,18 @@ def revive(cluster: str | None, node: str) -> None:
 
 
 def _embedded(cluster: str | None) -> EmbeddedCluster:
-    return EmbeddedCluster(connect(cluster).settings.state)
+    return EmbeddedCluster(connect(_never_real(cluster)).settings.state)
+
+
+def _never_real(cluster: str | None) -> str:
+    """The embedded cluster that is meant: the demo is one, whatever Nomad the environment names.
+
+    Raises:
+        UserError: A real one was asked for.
+    """
+    if cluster is not None and not cluster.startswith("embedded"):
+        raise UserError(f"--cluster {cluster}: the demo is an embedded cluster", hint="leave --cluster away")
+    return cluster or "embedded"
 
 
 def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:

@@ -1,5 +1,6 @@
 """`aivailable deploy`: plan, show, ask, write the fleet, follow until it serves."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aivailable.cli.plan import timed_plan
 from aivailable.cli.views import plan_view
 from aivailable.controller.fleetstore import StoredFleet, describe_changes, read_fleet, write_fleet
 from aivailable.controller.follow import follow
+from aivailable.controller.journal import Decision, read_decisions
 from aivailable.controller.observe import observe
 from aivailable.controller.resolve import resolve
 from aivailable.errors import GaveUpError, PermanentError, UserError
@@ -61,26 +63,32 @@ def command(
     out.print(plan_view(made, connection.cluster.snapshot()))
     refuse_impossible(made)
     _ask_about_removals(seen, wanted, yes=yes)
+    before = read_decisions(connection.registry)
     write_fleet(connection.registry, wanted, seen=seen)
     try:
         notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
         if not detach:
-            wait_until_served(connection, wanted)
+            wait_until_served(connection, wanted, before)
     except KeyboardInterrupt:
         raise GaveUpError(
             "stopped watching; the fleet is written and the cluster works on", hint="see `aivailable status`"
         ) from None
 
 
-def wait_until_served(connection: Connection, fleet: Fleet) -> None:
-    """Follow until every replica that has a place serves.
+def wait_until_served(connection: Connection, fleet: Fleet, before: Collection[Decision]) -> None:
+    """Follow until every replica that has a place serves; `before` is what controllers had decided before.
 
     Raises:
         GaveUpError: It took longer than the setting `deploy_timeout_s`.
         PermanentError: Some replicas have no place, or do not start.
     """
     timeout_s = connection.settings.deploy_timeout_s
-    last = following.show(follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s))
+    looks = follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s, before=before)
+    last = following.show(looks)
+    if last.refused:
+        raise PermanentError(
+            "\n".join(last.refused), hint="correct the model and deploy again, or `aivailable stop` it"
+        )
     if last.failed:
         raise PermanentError(
             "\n".join(line for replica in last.failed for line in _why_it_failed(connection, replica)),

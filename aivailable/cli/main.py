@@ -25,13 +25,21 @@ VERBS = {
     "render": "the Nomad jobs of a fleet file, without registering them",
     "fetch": "bring and verify model files",
     "keys": "make, list, revoke and rotate API keys",
+    "up": "start AIvailable itself on a real cluster",
+    "down": "stop it; fleet and keys stay",
+    "controller": "the loop; a Nomad job runs it",
+    "gateway": "an Envoy and its feeder; a Nomad job runs it",
     "doctor": "what this machine has and what is missing",
 }
 """Every verb with its short help; the module of the same name in `cli/` holds the command."""
 
 
-OF_THE_DEMO = frozenset({"psutil", "xllamacpp"})
-"""Modules that only the extra `demo` installs."""
+OF_EXTRAS = {
+    "psutil": "demo",
+    "xllamacpp": "demo",
+    "prometheus_client": "cluster",
+}
+"""Modules that only an extra installs."""
 
 
 class _Verbs(click.Group):
@@ -48,11 +56,11 @@ class _Verbs(click.Group):
         try:
             command: click.Command = importlib.import_module(f"aivailable.cli.{cmd_name}").command
         except ModuleNotFoundError as error:
-            if error.name not in OF_THE_DEMO:
+            if error.name not in OF_EXTRAS:
                 raise
             raise UserError(
                 f"aivailable {cmd_name} needs {error.name}, which is not installed",
-                hint="pip install 'aivailable[demo]'",
+                hint=f"pip install 'aivailable[{OF_EXTRAS[error.name]}]'",
             ) from error
         return command
 
@@ -91,8 +99,8 @@ def _print_versions(ctx: click.Context, _: click.Parameter, value: bool) -> None
 @click.group(cls=_Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--cluster",
-    metavar="embedded[:DIR]",
-    help="Which cluster to speak to; default: the embedded one of this user.",
+    metavar="nomad|embedded[:DIR]",
+    help="Which cluster to speak to; default: nomad where NOMAD_ADDR is set or an agent answers, else embedded.",
 )
 @click.option(
     "--version",

@@ -1,5 +1,6 @@
 """Carries out the actions of a plan, in their order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aivailable.errors import AivailableError
@@ -18,13 +19,17 @@ class Outcome:
     error: AivailableError | None = None
 
 
-def apply(plan: Plan, cluster: Cluster, settings: Settings) -> tuple[Outcome, ...]:
+def apply(
+    plan: Plan, cluster: Cluster, settings: Settings, *, leading: Callable[[], bool] = lambda: True
+) -> tuple[Outcome, ...]:
     """Submit what starts and stop what stops; one refused action does not keep the others back.
+
+    `leading` is asked before each action: who leads no longer leaves the rest to the one who does.
 
     The first half of a move is its start: the next plan stops the old replica when the new one serves. Applying the
     same plan twice is harmless, because a job that exists is left as it is.
     """
-    return tuple(_carry_out(action, cluster, settings) for action in plan.actions)
+    return tuple(_carry_out(action, cluster, settings) for action in plan.actions if leading())
 
 
 def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:

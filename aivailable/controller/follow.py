@@ -1,9 +1,10 @@
 """Watches the fleet until it serves: a stream of snapshots for whoever shows progress."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from aivailable.controller.journal import Decision, read_decisions
 from aivailable.controller.observe import observe
 from aivailable.errors import GaveUpError
 from aivailable.model.fleet import Fleet
@@ -24,8 +25,8 @@ FAILURES_TO_GIVE_UP = 2
 class Progress:
     """One look. `waiting` names what is still to come; `done` when nothing more can be expected.
 
-    `unplaced` counts replicas that found no place, `failed` are those that failed on more than one card: both end the
-    wait, but not as a success.
+    `unplaced` counts replicas that found no place, `failed` are those that failed on more than one card, `refused` says
+    which jobs the cluster does not take, and why: all three end the wait, but not as a success.
     """
 
     snapshot: Snapshot
@@ -33,15 +34,16 @@ class Progress:
     waiting: tuple[str, ...]
     unplaced: int
     failed: tuple[Replica, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
         """Whether nothing more is awaited."""
-        return not self.waiting or bool(self.failed)
+        return not self.waiting or bool(self.failed) or bool(self.refused)
 
 
-def progress(fleet: Fleet, snapshot: Snapshot) -> Progress:
-    """How far the fleet is from what a plan made now would leave."""
+def progress(fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = ()) -> Progress:
+    """How far the fleet is from what a plan made now would leave; `decisions` are those made meanwhile."""
     made = plan(fleet, snapshot)
     wanted = {p.job_id: f"{p.spec.model} replica {p.replica}" for p in made.placements}
     serving = {r.job for r in snapshot.replicas if r.state is ReplicaState.SERVING}
@@ -54,6 +56,7 @@ def progress(fleet: Fleet, snapshot: Snapshot) -> Progress:
         waiting=waiting + (leaving if not unplaced_jobs else ()),
         unplaced=unplaced_jobs,
         failed=tuple(r for r in snapshot.replicas if r.job in wanted and _keeps_failing(r)),
+        refused=tuple(dict.fromkeys(f"{d.model} #{d.replica}: {d.text}" for d in decisions if d.refused)),
     )
 
 
@@ -67,16 +70,27 @@ def follow(
     registry: Registry,
     *,
     timeout_s: float,
+    before: Collection[Decision] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
     """Looks, one after each change, until nothing more is awaited.
+
+    Args:
+        fleet: What is awaited.
+        cluster: Where.
+        registry: Where.
+        timeout_s: When to give up watching, in seconds.
+        before: What controllers had decided before the fleet was written (default: until now); it does not count.
+        clock: Seconds that only rise.
 
     Raises:
         GaveUpError: `timeout_s` passed; the cluster works on.
     """
     deadline, index = clock() + timeout_s, 0
+    before = frozenset(read_decisions(registry) if before is None else before)
     while True:
-        look = progress(fleet, observe(cluster, registry))
+        fresh = [decision for decision in read_decisions(registry) if decision not in before]
+        look = progress(fleet, observe(cluster, registry), fresh)
         yield look
         if look.done:
             return

@@ -7,37 +7,78 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from aivailable.controller.apply import Outcome, apply
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.journal import Decision, record
 from aivailable.controller.observe import observe
-from aivailable.errors import AivailableError
+from aivailable.errors import AivailableError, RetryableError
 from aivailable.model.plan import Plan, Stop
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, LEADER_KEY
+from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan
-from aivailable.seams import Cluster, Registry
+from aivailable.seams import Cluster, Lease, Registry
 from aivailable.settings import Settings
 from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One round of the loop, for whoever counts. `at_s` is when it saw, `plan_s` what planning took, in seconds."""
+
+    at_s: float
+    snapshot: Snapshot
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    plan_s: float
+
+
+class Watcher(Protocol):
+    """Is told what the controller does; metrics are one."""
+
+    def stepped(self, step: Step) -> None:
+        """A round has ended."""
+
+    def leads(self, *, leading: bool) -> None:
+        """This controller leads now, or leads no longer."""
+
+
+class Nobody:
+    """A watcher that does not look."""
+
+    def stepped(self, step: Step) -> None:
+        """A round has ended."""
+
+    def leads(self, *, leading: bool) -> None:
+        """This controller leads now, or leads no longer."""
+
+
 class Controller:
     """Observe, plan, apply for one cluster."""
 
     def __init__(
-        self, cluster: Cluster, registry: Registry, settings: Settings, *, now: Callable[[], float] = time.time
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        settings: Settings,
+        *,
+        now: Callable[[], float] = time.time,
+        watcher: Watcher | None = None,
     ) -> None:
+        self._watcher = watcher or Nobody()
         self._cluster = cluster
         self._registry = registry
         self._settings = settings
         self._now = now
-        self._told: dict[tuple[str, int], str] = {}
+        self._told: set[tuple[str, int, str]] = set()
 
-    def step(self) -> Plan:
-        """Once: observe, plan, apply, remember.
+    def step(self, lease: Lease | None = None) -> Plan:
+        """Once: observe, plan, apply, remember; under a lease only as long as it is held.
 
         Returns:
             The plan that was applied.
@@ -46,9 +87,15 @@ class Controller:
             AivailableError: A store could not be read or written.
         """
         stored = read_fleet(self._registry)
-        made = plan(stored.fleet, observe(self._cluster, self._registry))
-        outcomes = apply(made, self._cluster, self._settings)
-        record(self._registry, [*map(self._decision, outcomes), *self._refusals(made)])
+        snapshot = observe(self._cluster, self._registry)
+        begun = time.perf_counter()
+        made = plan(stored.fleet, snapshot)
+        plan_s = time.perf_counter() - begun
+        leading = lease.held if lease else lambda: True
+        outcomes = apply(made, self._cluster, self._settings, leading=leading)
+        told = [*map(self._decision, outcomes), *self._unplaced(made)]
+        record(self._registry, self._fresh(told, outcomes), lease=lease)
+        self._watcher.stepped(Step(at_s=begun, snapshot=snapshot, plan=made, outcomes=outcomes, plan_s=plan_s))
         return made
 
     def run(self, stop: threading.Event) -> None:
@@ -60,37 +107,55 @@ class Controller:
         }
         with watching(sources, stop) as wake:
             while not stop.is_set():
-                with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as leading:
-                    if leading:
-                        self._lead(stop, wake)
+                try:
+                    with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as lease:
+                        if lease.held():
+                            self._lead(lease, stop, wake)
+                except AivailableError as error:
+                    _log.warning("the lock cannot be had now: %s", error)
+                    stop.wait(WATCH_TIMEOUT_S)
 
-    def _lead(self, stop: threading.Event, wake: threading.Event) -> None:
-        while not stop.is_set():
+    def _lead(self, lease: Lease, stop: threading.Event, wake: threading.Event) -> None:
+        """Lead as long as the lease is held. Who comes to lead goes by what it sees, nothing is handed over."""
+        _log.info("leading")
+        self._watcher.leads(leading=True)
+        self._told = set()
+        while not stop.is_set() and lease.held():
             wake.clear()
             try:
-                self.step()
+                self.step(lease)
             except AivailableError as error:
                 _log.warning("the loop goes on after: %s", error)
             except Exception:  # noqa: BLE001 - the reason follows
                 # The loop's edge: an error of ours in one round must not end the repair of everything else.
                 _log.exception("the loop goes on after an error that should not happen")
             wake.wait(self._settings.tick_s)
+        self._watcher.leads(leading=False)
+        _log.info("leading no longer")
 
     def _decision(self, outcome: Outcome) -> Decision:
-        action = outcome.action
+        action, error = outcome.action, outcome.error
         replica = action.replica if isinstance(action, Stop) else action.placement
         model = action.replica.model if isinstance(action, Stop) else action.placement.spec.model
-        text = outcome.text if outcome.error is None else f"could not {outcome.text}: {outcome.error.message}"
-        return Decision(at_s=self._now(), model=model, replica=replica.replica, text=text)
+        text = outcome.text if error is None else f"could not {outcome.text}: {error.message}"
+        refused = error is not None and not isinstance(error, RetryableError)
+        return Decision(at_s=self._now(), model=model, replica=replica.replica, text=text, refused=refused)
 
-    def _refusals(self, made: Plan) -> list[Decision]:
-        """What is not placed, told once and again only when the reason changes."""
-        now_told: dict[tuple[str, int], str] = {}
-        fresh: list[Decision] = []
-        for unplaced in made.unplaced:
-            text = "not placed: " + "; ".join(reason.text for reason in unplaced.reasons)
-            now_told[unplaced.model, unplaced.replica] = text
-            if self._told.get((unplaced.model, unplaced.replica)) != text:
-                fresh.append(Decision(at_s=self._now(), model=unplaced.model, replica=unplaced.replica, text=text))
-        self._told = now_told
+    def _unplaced(self, made: Plan) -> list[Decision]:
+        return [
+            Decision(
+                at_s=self._now(),
+                model=unplaced.model,
+                replica=unplaced.replica,
+                text="not placed: " + "; ".join(reason.text for reason in unplaced.reasons),
+            )
+            for unplaced in made.unplaced
+        ]
+
+    def _fresh(self, told: list[Decision], outcomes: tuple[Outcome, ...]) -> list[Decision]:
+        """What succeeded, and of what could not be done only what is new: each round meets the same refusals."""
+        done = {(d.model, d.replica, d.text) for d, o in zip(told, outcomes, strict=False) if o.error is None}
+        standing = {(d.model, d.replica, d.text) for d in told} - done
+        fresh = [d for d in told if (d.model, d.replica, d.text) not in self._told]
+        self._told = standing
         return fresh

@@ -1,9 +1,10 @@
 """One snapshot from what the cluster and the registry each know."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 from aivailable.model.replica import Replica, ReplicaState
-from aivailable.model.service import ENGINE_SERVICE, Instance
+from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, Instance
 from aivailable.model.snapshot import Snapshot
 from aivailable.seams import Cluster, Registry
 
@@ -11,8 +12,18 @@ _RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
 
 
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
-    """What is, now: the cluster's nodes and replicas with the registry's word on their health."""
-    return merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
+    """What is, now: the cluster's nodes and replicas with the registry's word on their health and on cached files."""
+    snapshot = merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
+    return merge_cached(snapshot, registry.keys(CACHE_PREFIX))
+
+
+def merge_cached(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:
+    """The nodes with the model files that they have, from keys `<prefix><node>/<sha256>`."""
+    cached: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        node, _, sha256 = key.removeprefix(CACHE_PREFIX).rpartition("/")
+        cached[node].append(sha256)
+    return replace(snapshot, nodes=tuple(replace(n, cached=tuple(cached.get(n.name, ()))) for n in snapshot.nodes))
 
 
 def merge_health(snapshot: Snapshot, instances: tuple[Instance, ...]) -> Snapshot:
@@ -30,6 +41,6 @@ def _merge(replica: Replica, by_alloc: dict[str, Instance]) -> Replica:
         return replace(replica, state=state)
     address = f"{instance.address}:{instance.port}"
     if instance.passing:
-        return replace(replica, state=ReplicaState.SERVING, address=address)
+        return replace(replica, state=ReplicaState.SERVING, address=address, note="")
     was_serving = replica.state is ReplicaState.SERVING
     return replace(replica, state=ReplicaState.UNHEALTHY if was_serving else replica.state, address=address)

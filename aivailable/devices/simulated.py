@@ -4,9 +4,12 @@ import difflib
 import tomllib
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from aivailable.errors import UserError
+from aivailable.devices.inventory import CardProcess, Reading
+from aivailable.errors import RetryableError, UserError
 from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
 
 NODE_KEYS: Mapping[str, type] = {"name": str, "class": str, "rack": str, "card": list}
@@ -21,9 +24,62 @@ CARD_KEYS: Mapping[str, type] = {
     "index": int,
     "driver_version": str,
     "pci": str,
+    "healthy": bool,
+    "foreign_mib": int,
 }
-_TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number", list: "a list of tables"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    list: "a list of tables",
+}
 _UUID_SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "simulated.aivailable")
+
+
+class SimulatedInventory:
+    """One node of a file of simulated cards, read anew whenever the file changes.
+
+    A card that leaves the file stays as an unhealthy one, as a card that falls off its bus does.
+    """
+
+    name = "simulated"
+
+    def __init__(self, file: Path, node: str = "") -> None:
+        self._file = file
+        self._node = node
+        self._seen: dict[str, Reading] = {}
+        self._version = 0
+
+    def read(self) -> tuple[Reading, ...]:
+        """The cards as the file has them; see `aivailable.devices.inventory.Inventory`."""
+        try:
+            version = self._file.stat().st_mtime_ns
+            if version != self._version:
+                nodes = load_nodes(self._file.read_text(), where=str(self._file))
+                self._take(next(node for node in nodes if not self._node or node.name == self._node))
+                self._version = version
+        except (OSError, UnicodeDecodeError) as error:
+            raise RetryableError(f"{self._file}: {error}") from error
+        except UserError as error:
+            raise RetryableError(error.message, hint=error.hint) from error
+        except StopIteration:
+            raise RetryableError(f"{self._file}: the node {self._node!r} has gone") from None
+        return tuple(self._seen.values())
+
+    def _take(self, node: Node) -> None:
+        now = {card.uuid: _reading(card) for card in node.cards}
+        lost = {
+            uuid: replace(seen, card=replace(seen.card, healthy=False), why="the card has gone")
+            for uuid, seen in self._seen.items()
+            if uuid not in now
+        }
+        self._seen = {**now, **lost}
+
+
+def _reading(card: Card) -> Reading:
+    stranger = (CardProcess(pid=1, used_mib=card.foreign_mib),) if card.foreign_mib else ()
+    return Reading(card=card, why="" if card.healthy else "marked unhealthy in its file", processes=stranger)
 
 
 def load_nodes(text: str, *, where: str) -> tuple[Node, ...]:
@@ -32,7 +88,8 @@ def load_nodes(text: str, *, where: str) -> tuple[Node, ...]:
     Args:
         text: TOML: `[[node]]` with `name`, optional `class` and `rack`, and `[[node.card]]` with `vendor`, `name`,
             `memory_mib` as the driver reports it, `compute_capability` (NVIDIA) or `gfx` (AMD), optional
-            `bandwidth_gb_s`, `uuid`, `index` (default: its place in the list), `driver_version`, `pci`.
+            `bandwidth_gb_s`, `uuid`, `index` (default: its place in the list), `driver_version`, `pci`; `healthy` and
+            `foreign_mib`, what a program that is no task holds, to try what happens then.
         where: What to call the file in messages.
 
     Raises:
@@ -100,6 +157,9 @@ def _card(table: Any, node: str, position: int, path: str, where: str) -> Card:
         driver_version=table.get("driver_version", ""),
         pci=table.get("pci", ""),
         simulated=True,
+        healthy=table.get("healthy", True),
+        used_mib=table.get("foreign_mib", 0),
+        foreign_mib=table.get("foreign_mib", 0),
         free_slices=table["memory_mib"] // SLICE_MIB,
     )
 
@@ -121,7 +181,7 @@ def _check(table: Any, keys: Mapping[str, type], required: tuple[str, ...], wher
             hint = f"did you mean `{near[0]}`?" if near else f"valid keys here: {', '.join(keys)}"
             raise UserError(f"{where}: {prefix}{key}: unknown key", hint=hint)
         kinds = (int, float) if keys[key] is float else (keys[key],)
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise UserError(
                 f"{where}: {prefix}{key}: expected {_TYPE_NAMES[keys[key]]}, got {value!r}", hint="correct that value"
             )

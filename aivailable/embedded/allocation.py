@@ -4,7 +4,6 @@ Runs in the agent's event loop. It tells the agent of every change by `changed()
 """
 
 import asyncio
-import re
 import signal
 import time
 from collections import deque
@@ -24,12 +23,12 @@ from aivailable.embedded.processes import Processes, kill_session
 from aivailable.embedded.scheduler import Placed
 from aivailable.errors import AivailableError
 from aivailable.model.cards import Card
+from aivailable.model.progress import progress_note
 from aivailable.model.replica import ReplicaState
 from aivailable.model.service import Instance
 
 ADDRESS = "127.0.0.1"
 TAIL_BYTES = 2000
-_PERCENT = re.compile(r"(\d{1,3}) ?%")
 
 
 class Outcome(StrEnum):
@@ -91,18 +90,8 @@ class Allocation:
         return [(by_uuid[uuid], mib) for uuid, mib in booked.items()]
 
     def progress(self) -> str:
-        """How far a fetching or loading replica is, in the words of the task that works on it; else empty.
-
-        Fetch tasks print lines made for people. Of an engine's log the last percentage is shown (vLLM prints one per
-        shard, llama.cpp none), with the seconds it has been loading.
-        """
-        if self.state is ReplicaState.FETCHING:
-            return (_tail(self.log).splitlines() or [""])[-1]
-        if self.state is not ReplicaState.LOADING:
-            return ""
-        percents = _PERCENT.findall(_tail(self.log))
-        seconds = f"for {time.monotonic() - self._since_s:.0f} s"
-        return f"{percents[-1]} %, {seconds}" if percents else seconds
+        """How far a fetching or loading replica is, in words; else empty."""
+        return progress_note(self.state, _tail(self.log), since_s=time.monotonic() - self._since_s)
 
     @property
     def stopping(self) -> bool:

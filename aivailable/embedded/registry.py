@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aivailable.embedded.state import StateFiles
 from aivailable.model.service import Instance
-from aivailable.seams import KeyValue
+from aivailable.seams import KeyValue, Lease
 
 LOCK_POLL_S = 0.05
 _BYTES = "surrogateescape"
@@ -39,8 +39,14 @@ class EmbeddedRegistry:
         index, value = self._files.key(key).read()
         return None if value is None else KeyValue(value=value.encode(errors=_BYTES), index=index)
 
-    def put(self, key: str, value: bytes, *, index: int | None = None) -> bool:
-        """Write a value; with `index` only if the key still has that index (0: does not exist yet)."""
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """The keys that begin with a prefix, sorted."""
+        return tuple(key for key in self._files.stored_keys() if key.startswith(prefix))
+
+    def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
+        """Write a value; with `index` only if the key still has that index, with `lease` only while it is held."""
+        if lease is not None and not lease.held():
+            return False
         return self._files.key(key).write(value.decode(errors=_BYTES), expected=index)
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
@@ -48,15 +54,32 @@ class EmbeddedRegistry:
         return self._files.key(key).wait(since, timeout_s)
 
     @contextmanager
-    def lock(self, key: str, *, timeout_s: float) -> Iterator[bool]:
-        """Hold a lock; the value says whether it was got within `timeout_s`. It is lost with its process."""
+    def lock(self, key: str, *, timeout_s: float) -> Iterator[Lease]:
+        """Hold a lock, if it can be got within `timeout_s`. It is lost with its process."""
         path = self._files.lock(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lease = FileLease(got=_lock_within(descriptor, time.monotonic() + timeout_s))
         try:
-            yield _lock_within(descriptor, time.monotonic() + timeout_s)
+            yield lease
         finally:
+            lease.end()
             os.close(descriptor)
+
+
+class FileLease:
+    """A file lock, held from the moment it was got to its end; the operating system ends it with the process."""
+
+    def __init__(self, *, got: bool) -> None:
+        self._held = got
+
+    def held(self) -> bool:
+        """Whether it is held."""
+        return self._held
+
+    def end(self) -> None:
+        """Hold it no longer."""
+        self._held = False
 
 
 def _lock_within(descriptor: int, deadline_s: float) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from aivailable.errors import UserError
 
@@ -115,6 +115,10 @@ class StateFiles:
     def key(self, key: str) -> Document:
         """The document of one key of the key-value store."""
         return Document(self.root / "kv" / f"{quote(key, safe='')}.json")
+
+    def stored_keys(self) -> list[str]:
+        """The keys of the key-value store that hold a value, sorted."""
+        return sorted(unquote(file.name.removesuffix(".json")) for file in (self.root / "kv").glob("*.json"))
 
     def lock(self, key: str) -> Path:
         """The lock file of one key."""

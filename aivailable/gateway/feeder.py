@@ -16,6 +16,8 @@ from aivailable.seams import Registry, Secrets
 from aivailable.settings import Settings, shipped
 from aivailable.watching import Changed, watching
 
+FIRST_RETRY_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,20 @@ class Feeder:
         instances = self._registry.instances(ENGINE_SERVICE)
         wanted = files(self._fleet(), read_keys(self._secrets), instances, self._settings, self._policies)
         return self._publisher.publish(wanted)
+
+    def publish_first(self, stop: threading.Event) -> None:
+        """Publish once before Envoy starts; while the stores do not answer, the files of an earlier run will do."""
+        while not stop.is_set():
+            try:
+                self.publish_once()
+            except AivailableError as error:
+                if self._publisher.has_files():
+                    _log.warning("starting from the last good files after: %s", error)
+                    return
+                _log.warning("waiting for the stores: %s", error)
+                stop.wait(FIRST_RETRY_S)
+            else:
+                return
 
     def run(self, stop: threading.Event) -> None:
         """Publish at every change until `stop` is set."""

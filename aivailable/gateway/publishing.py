@@ -63,6 +63,10 @@ class Publisher:
             (self._directory / name).unlink(missing_ok=True)
         return [file.name for file in changed]
 
+    def has_files(self) -> bool:
+        """Whether an earlier run left all that Envoy starts from."""
+        return all((self._directory / name).is_file() for name in (CLUSTERS_FILE, ROUTES_FILE, KEYS_FILE))
+
     def _write(self, file: File, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=f".{file.name}.")
         with os.fdopen(descriptor, "w") as opened:

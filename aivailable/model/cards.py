@@ -22,7 +22,8 @@ class Card:
     `total_mib` is what the driver reports (not the number on the box). `free_slices` counts slices of `slice_mib`
     that no allocation holds; `used_mib` is what the driver says is in use; `foreign_mib` is the part of that which
     no allocation accounts for. `compute_capability` is set for NVIDIA (7.5), `gfx` for AMD (`gfx906`).
-    `simulated` cards come from a file: engines on them run on the CPU.
+    `simulated` cards come from a file: engines on them run on the CPU. `device_type` is the one in Nomad: `vram` for
+    slices, `gpu` for cards that HashiCorp's plugin gives out whole, as one slice as large as the card.
     """
 
     uuid: str
@@ -38,6 +39,7 @@ class Card:
     simulated: bool = False
     healthy: bool = True
     slice_mib: int = SLICE_MIB
+    device_type: str = "vram"
     free_slices: int = 0
     used_mib: int = 0
     foreign_mib: int = 0

@@ -11,6 +11,7 @@ class Requirement:
     """What a card must offer for the replica to run there; becomes hard constraints of the job.
 
     `memory_mib` is the least total memory, so that a claim is never tried on a card that could not hold it.
+    `device_type` is Nomad's; of type `gpu` (whole cards, whose plugin tells no capability) the card must be a `model`.
     """
 
     vendor: str
@@ -18,6 +19,8 @@ class Requirement:
     slice_mib: int
     compute_capability_min: float | None = None
     gfx: tuple[str, ...] = ()
+    device_type: str = "vram"
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,18 @@ from dataclasses import dataclass, field
 ENGINE_SERVICE = "llm-engine"
 """The one Consul service name under which every engine is registered; its tag is the model's slug."""
 
+GATEWAY_SERVICE = "llm"
+"""The one name under which clients find the gateways."""
+CONTROLLER_SERVICE = "aivailable-controller"
+
+CONTROLLER_JOB = "aivailable-controller"
+GATEWAY_JOB = "aivailable-gateway"
+
 FLEET_KEY = "aivailable/fleet"
 EVENTS_KEY = "aivailable/events"
 LEADER_KEY = "aivailable/leader"
+CACHE_PREFIX = "aivailable/cache/"
+"""Before `<node>/<sha256>`: that node has those model files."""
 KEYS_PATH = "aivailable/keys"
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote, urlsplit
 
 
 class SourceKind(StrEnum):
@@ -14,6 +15,9 @@ class SourceKind(StrEnum):
     PACKAGE = "package"
     LOCAL = "local"
 
+
+FETCHED = frozenset({SourceKind.HUB, SourceKind.HTTPS, SourceKind.PACKAGE})
+"""Kinds whose files are brought to a node, into a folder named by their checksum."""
 
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^:]+))?")
 _PACKAGE = re.compile(r"package:(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)/(?P<file>.+)")
@@ -60,3 +64,12 @@ def parse_source(text: str) -> Source:
     if kind == SourceKind.LOCAL and text.strip():
         return Source(kind=SourceKind.LOCAL, location=text)
     raise ValueError("expected hf:ORG/NAME[@REVISION][:FILE], https://…, node:PATH, package:NAME/FILE or a local path")
+
+
+def fetched_name(source: Source) -> str:
+    """The name of the one file of a fetched source within its folder; empty where the folder is the model."""
+    if source.kind is SourceKind.HTTPS:
+        return unquote(urlsplit(source.location).path).rpartition("/")[2]
+    if source.kind is SourceKind.PACKAGE:
+        return source.file.rpartition("/")[2]
+    return source.file

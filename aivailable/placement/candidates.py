@@ -20,7 +20,10 @@ from aivailable.vram.support import engine_of, image, refusal, requirement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A card that can take a variant now. `order` is the variant's place in the model's list."""
+    """A card that can take a variant now.
+
+    `order` is the variant's place in the model's list, `hole_mib` what stays free on the card.
+    """
 
     order: int
     variant: Variant
@@ -30,6 +33,11 @@ class Candidate:
     card: Card
     footprint: Footprint
     hole_mib: int
+
+    @property
+    def cached(self) -> bool:
+        """Whether the node has the variant's files already."""
+        return self.variant.resolved is not None and self.variant.resolved.sha256 in self.node.cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +198,8 @@ def _standing_rule(fleet: Fleet, model: ModelSpec, node: Node, card: Card) -> tu
         return "node", "the node is down"
     if not node.eligible:
         return "node", "the node is draining"
+    if "+" in node.vendor_plugin:
+        return "plugin", f"the node has two device plugins ({node.vendor_plugin}) that would book its cards twice"
     if not card.healthy:
         return "health", "the card is unhealthy"
     if node.drivers and driver not in node.drivers:

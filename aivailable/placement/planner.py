@@ -172,7 +172,7 @@ class _Planner:
             found = [c for c in found if self._nomad_can(waiting, slots.spec, c)] or found
         return min(
             found,
-            key=lambda c: (c.order, slots.nodes[c.node.name], c.hole_mib, c.node.name, c.card.index),
+            key=lambda c: (c.order, slots.nodes[c.node.name], c.hole_mib, not c.cached, c.node.name, c.card.index),
             default=None,
         )
 

@@ -5,5 +5,6 @@ Does not: decisions, environment or store access from a template, I/O other than
 """
 
 from aivailable.rendering.jobs import RenderedJob, render
+from aivailable.rendering.system import render_controller, render_gateway
 
-__all__ = ["RenderedJob", "render"]
+__all__ = ["RenderedJob", "render", "render_controller", "render_gateway"]

@@ -13,12 +13,12 @@ from aivailable.model.fleet import Engine
 from aivailable.model.names import slug
 from aivailable.model.plan import Placement
 from aivailable.model.service import ENGINE_SERVICE
-from aivailable.model.source import SourceKind, parse_source
+from aivailable.model.source import FETCHED, SourceKind, fetched_name, parse_source
 from aivailable.rendering.quoting import duration, hcl_string
 from aivailable.settings import Settings, shipped
 
-CONTAINER_MODEL_DIR = "/model"
-"""Where a container sees the folder of its model file."""
+CONTAINER_MODEL_DIR = "/models"
+"""Where a container sees the node's model directory, the host volume `aivailable-models`."""
 
 HOST_MEMORY_MIB = {Engine.LLAMACPP: 1024, Engine.VLLM: 6144}
 """Host memory a task reserves. llama.cpp: 200 MiB RSS with a 135M model, more with the prompt cache. vLLM: 3.7 GB PSS
@@ -44,11 +44,12 @@ def render(placement: Placement, settings: Settings) -> RenderedJob:
         raise UserError(
             f'model {spec.model}: mesh = "{spec.mesh}" cannot be rendered by this version', hint='set mesh = "none"'
         )
-    template = _templates().get_template(f"{spec.engine}.nomad.hcl.j2")
+    template = templates().get_template(f"{spec.engine}.nomad.hcl.j2")
     return RenderedJob(id=placement.job_id, text=template.render(_values(placement, settings)))
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates in `jobs/`: strict, and with the filter through which every inserted text goes."""
     # Autoescape is for HTML; here every inserted value goes through the filter `hcl`, and a test holds them to it.
     environment = Environment(
         loader=FileSystemLoader(shipped("jobs")),
@@ -64,9 +65,8 @@ def _templates() -> Environment:
 
 def _values(placement: Placement, settings: Settings) -> dict[str, object]:
     spec = placement.spec
-    path = _model_path(placement, settings)
+    volume = _volume(spec.driver, settings)
     in_container = spec.driver == "docker"
-    seen_at = posixpath.join(CONTAINER_MODEL_DIR, posixpath.basename(path)) if in_container else path
     return {
         "id": placement.job_id,
         "description": _description(placement),
@@ -80,9 +80,9 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "image": placement.image,
         "model": spec.model,
         "fetch": _fetch(placement, settings),
-        "model_path": seen_at,
-        "mount_source": posixpath.dirname(path) if in_container else "",
-        "mount_target": CONTAINER_MODEL_DIR,
+        "hub_variable": settings.hub_variable,
+        "model_path": _seen_at(placement, settings, volume),
+        "volume": volume,
         "flags": placement.flags,
         "devices": _devices(placement),
         "memory_mib": HOST_MEMORY_MIB[spec.engine],
@@ -106,6 +106,7 @@ def _meta(placement: Placement) -> Mapping[str, str]:
         "variant": spec.variant.source,
         "engine": spec.engine.value,
         "replica": str(placement.replica),
+        "vendor": placement.requirement.vendor,
         "claim_mib": ",".join(str(mib) for mib in placement.claim_mib),
         "context": str(spec.context),
         "concurrency": str(spec.concurrency),
@@ -115,6 +116,16 @@ def _meta(placement: Placement) -> Mapping[str, str]:
 
 def _devices(placement: Placement) -> list[dict[str, object]]:
     needs = placement.requirement
+    if needs.device_type == "gpu":
+        return [
+            {
+                "name": f"{needs.vendor}/gpu/{needs.model}",
+                "count": 1,
+                "affinity": ("${device.ids}", "set_contains_any", uuid),
+                "constraints": [("${device.attr.memory}", ">=", f"{needs.memory_mib} MiB")],
+            }
+            for uuid in placement.cards
+        ]
     constraints = [
         ("${device.attr.slice_mib}", "=", str(needs.slice_mib)),
         ("${device.attr.memory}", ">=", f"{needs.memory_mib} MiB"),
@@ -124,7 +135,12 @@ def _devices(placement: Placement) -> list[dict[str, object]]:
     if needs.gfx:
         constraints.append(("${device.attr.gfx}", "set_contains_any", ",".join(needs.gfx)))
     return [
-        {"name": f"{needs.vendor}/vram", "count": slices, "uuid": uuid, "constraints": constraints}
+        {
+            "name": f"{needs.vendor}/vram",
+            "count": slices,
+            "affinity": ("${device.attr.uuid}", "=", uuid),
+            "constraints": constraints,
+        }
         for uuid, slices in zip(placement.cards, placement.slices, strict=True)
     ]
 
@@ -135,6 +151,29 @@ def _command(engine: Engine, settings: Settings) -> list[str]:
     return shlex.split(settings.llamacpp_command) or [sys.executable, "-m", "aivailable.engines.llamacpp"]
 
 
+def _volume(driver: str, settings: Settings) -> str:
+    """Where the task sees the node's model directory, for drivers that isolate their file system; else empty."""
+    return {"docker": CONTAINER_MODEL_DIR, "exec": str(settings.models_folder)}.get(driver, "")
+
+
+def _seen_at(placement: Placement, settings: Settings, volume: str) -> str:
+    """The model's path as the engine sees it.
+
+    Raises:
+        UserError: The engine cannot see it.
+    """
+    path = _model_path(placement, settings)
+    if not volume:
+        return path
+    below = posixpath.relpath(path, settings.models_folder)
+    if below.startswith(".."):
+        raise UserError(
+            f"model {placement.spec.model}: {path} is not below the nodes' model directory {settings.models_folder}",
+            hint=f'the driver {placement.spec.driver} sees that directory only; use node:PATH, or driver = "raw_exec"',
+        )
+    return posixpath.join(volume, below)
+
+
 def _model_path(placement: Placement, settings: Settings) -> str:
     """Where the model lies on the node when the engine starts."""
     variant = placement.spec.variant
@@ -143,9 +182,10 @@ def _model_path(placement: Placement, settings: Settings) -> str:
         return str(settings.models_folder / source.location)
     if resolved and resolved.path:
         return resolved.path
-    if resolved and source.kind is SourceKind.HUB and resolved.sha256:
+    if resolved and resolved.sha256 and source.kind in FETCHED:
         folder = settings.models_folder / resolved.sha256
-        return str(folder / source.file) if source.file else str(folder)
+        name = fetched_name(source)
+        return str(folder / name) if name else str(folder)
     raise UserError(
         f"model {placement.spec.model}: where {variant.source} lies on the nodes is not known",
         hint="use a node: source, or a local file on a simulated rack",
@@ -153,21 +193,21 @@ def _model_path(placement: Placement, settings: Settings) -> str:
 
 
 def _fetch(placement: Placement, settings: Settings) -> list[str]:
-    """The command that brings the model to the node before the engine starts; empty where it is there already.
-
-    Raises:
-        UserError: A container could not see what such a command brings.
-    """
+    """The command that brings the model to the node before the engine starts; empty where it is there already."""
     variant, resolved = placement.spec.variant, placement.spec.variant.resolved
     source = parse_source(variant.source)
-    if resolved is None or resolved.path or source.kind is not SourceKind.HUB:
+    if resolved is None or resolved.path or source.kind not in FETCHED:
         return []
-    if placement.spec.driver == "docker":
-        raise UserError(
-            f"model {placement.spec.model}: hf: sources with the driver docker cannot be rendered by this version",
-            hint="bring the model with `aivailable fetch` and use a node: source",
-        )
-    pinned = f"hf:{source.location}@{resolved.revision}" + (f":{source.file}" if source.file else "")
+    pinned = variant.source
+    if source.kind is SourceKind.HUB:
+        pinned = f"hf:{source.location}@{resolved.revision}" + (f":{source.file}" if source.file else "")
     into = str(settings.models_folder)
-    command = shlex.split(settings.fetch_command) or [sys.executable, "-m", "aivailable", "fetch"]
+    command = shlex.split(settings.fetch_command) or [
+        sys.executable,
+        "-m",
+        "aivailable",
+        "--cluster",
+        "embedded",
+        "fetch",
+    ]
     return [*command, pinned, "--into", into, "--sha256", resolved.sha256]

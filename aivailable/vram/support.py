@@ -69,6 +69,10 @@ def refusal(engine: Engine, profile: Profile, card: Card) -> Refusal | None:
 def requirement(engine: Engine, card: Card, claim_mib: int) -> Requirement:
     """What any card must offer so that Nomad may put the replica there without asking: the like of `card`."""
     nvidia = card.vendor is Vendor.NVIDIA
+    if card.device_type == "gpu":
+        return Requirement(
+            vendor=card.vendor, memory_mib=card.total_mib, slice_mib=card.slice_mib, device_type="gpu", model=card.name
+        )
     return Requirement(
         vendor=card.vendor,
         memory_mib=claim_mib,

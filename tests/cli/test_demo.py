@@ -289,7 +289,9 @@ def test_a_second_demo_on_the_same_directory_is_refused(up: Demo) -> None:
         (("chat", "smollm2-135m"), "did you mean smollm2-135m-instruct?"),
         (("stop", "nope", "--yes"), "the fleet has no model 'nope'"),
         (("logs", "nope"), "no replica of 'nope' has a job"),
-        (("--cluster", "nomad", "status"), "embedded cluster only"),
+        (("--cluster", "k8s", "status"), "--cluster k8s: not known"),
+        (("--cluster", "nomad", "demo", "kill", "node1"), "the demo is an embedded cluster"),
+        (("up",), "up is for a real cluster"),
     ],
 )
 def test_what_the_user_must_change_ends_with_code_two_and_a_hint(

@@ -1,62 +1,134 @@
-"""What every cluster must do with a job. A real Nomad joins by one more entry in `CLUSTERS`."""
+"""What every cluster must do with a job: the embedded one, or a real Nomad with our device plugin."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from aivailable.clients.nomad import NomadCluster
+from aivailable.controller.observe import observe
 from aivailable.embedded.agent import Agent
 from aivailable.embedded.cluster import EmbeddedCluster
+from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.errors import UserError
-from aivailable.model.replica import ReplicaState
-from aivailable.seams import Cluster
-from tests.embedded.jobs import job, nodes
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.snapshot import Snapshot
+from aivailable.seams import Cluster, Registry
+from tests.embedded.jobs import job, nodes, shell
 from tests.processes import eventually
 
 JOB = "llm-m-0-00000000"
+OTHER = "llm-m-1-00000000"
+WAIT_S = 30.0
+REAL = pytest.param("nomad", marks=[pytest.mark.nomad, pytest.mark.timeout(120)])
 
 
-@contextmanager
-def embedded(state: Path) -> Iterator[Cluster]:
-    with Agent(state, nodes()):
-        yield EmbeddedCluster(state)
+@dataclass(frozen=True)
+class Parts:
+    """A cluster with the registry that says who of its replicas is healthy."""
+
+    cluster: Cluster
+    registry: Registry
+
+    def snapshot(self) -> Snapshot:
+        return observe(self.cluster, self.registry)
+
+    def replica(self, job_id: str, state: ReplicaState) -> Replica:
+        """The replica of a job, as soon as it is in a state."""
+
+        def look() -> Replica | None:
+            return next((r for r in self.snapshot().replicas if r.job == job_id and r.state is state), None)
+
+        return eventually(look, timeout_s=WAIT_S)  # type: ignore[return-value] # eventually gives a true value
 
 
-CLUSTERS: dict[str, Callable[[Path], AbstractContextManager[Cluster]]] = {"embedded": embedded}
+@pytest.fixture(params=["embedded", REAL])
+def parts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Parts]:
+    if request.param == "embedded":
+        with Agent(tmp_path, nodes()):
+            yield Parts(EmbeddedCluster(tmp_path), EmbeddedRegistry(tmp_path))
+        return
+    cluster = NomadCluster(request.getfixturevalue("nomad_api"))
+    yield Parts(cluster, request.getfixturevalue("consul_registry"))
+    for replica in cluster.snapshot().replicas:
+        cluster.stop(replica.job)
+    eventually(lambda: cluster.snapshot().replicas == (), timeout_s=WAIT_S)
 
 
-@pytest.fixture(params=sorted(CLUSTERS))
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
-    with CLUSTERS[request.param](tmp_path) as running:
-        yield running
+def text(job_id: str = JOB, **facts: object) -> str:
+    """A job in numbers that Nomad takes: it refuses checks more often than every second."""
+    made = job(job_id, **facts)  # type: ignore[arg-type] # the keywords of job
+    return made.replace('interval = "100ms"', 'interval = "1s"').replace('delay          = "100ms"', 'delay = "5s"')
 
 
-def test_a_job_is_submitted_seen_and_stopped(cluster: Cluster) -> None:
-    index = cluster.changed(0, 1.0)
-    cluster.submit(JOB, job())
-    cluster.submit(JOB, job())
-    assert cluster.changed(index, 5.0) != index
+def test_a_job_is_submitted_seen_and_stopped(parts: Parts) -> None:
+    index = parts.cluster.changed(0, 1.0)
+    parts.cluster.submit(JOB, text())
+    parts.cluster.submit(JOB, text())
+    assert parts.cluster.changed(index, 5.0) != index
 
-    eventually(lambda: [r.state for r in cluster.snapshot().replicas] == [ReplicaState.SERVING])
-    (replica,) = cluster.snapshot().replicas
-    node = cluster.snapshot().node(replica.node)
+    replica = parts.replica(JOB, ReplicaState.SERVING)
+    node = parts.snapshot().node(replica.node)
     assert node is not None
     assert (replica.job, replica.model, replica.replica, replica.vendor) == (JOB, "m", 0, "nvidia")
-    assert node.cards[0].free_slices == node.cards[0].slices - 2
-    assert any(event.job == JOB for event in cluster.events(10))
+    card = next(card for card in node.cards if card.uuid in replica.cards)
+    assert (replica.claim_mib, card.free_slices) == ((1024,), card.slices - 2)
+    assert replica.address
+    assert any(event.job == JOB for event in parts.cluster.events(10))
 
-    cluster.stop(JOB)
-    cluster.stop(JOB)
-    cluster.stop("no-such-job")
-    eventually(lambda: cluster.snapshot().replicas == ())
+    parts.cluster.stop(JOB)
+    parts.cluster.stop(JOB)
+    parts.cluster.stop("no-such-job")
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
 
 
-def test_text_that_is_no_job_is_refused(cluster: Cluster) -> None:
+def test_text_that_is_no_job_is_refused(parts: Parts) -> None:
     with pytest.raises(UserError):
-        cluster.submit(JOB, "job {")
-    assert cluster.snapshot().replicas == ()
+        parts.cluster.submit(JOB, "job {")
+    assert parts.snapshot().replicas == ()
 
 
-def test_an_unknown_job_has_no_logs(cluster: Cluster) -> None:
-    assert list(cluster.logs("no-such-job", tail_lines=5)) == []
+def test_text_under_another_id_is_refused(parts: Parts) -> None:
+    with pytest.raises(UserError, match=f"job {OTHER}: the text describes {JOB}"):
+        parts.cluster.submit(OTHER, text())
+
+
+def test_a_soft_plan_reaches_the_card_that_it_prefers(parts: Parts) -> None:
+    nodes = parts.snapshot().nodes
+    card = max((card for node in nodes for card in node.cards if card.vendor == "nvidia"), key=lambda c: c.total_mib)
+    wish = f"""affinity {{
+      attribute = "${{device.attr.uuid}}"
+      value     = "{card.uuid}"
+      weight    = 100
+    }}"""
+
+    for job_id in (JOB, OTHER):
+        parts.cluster.submit(job_id, text(job_id, device=wish))
+
+    both = [parts.replica(job_id, ReplicaState.SERVING) for job_id in (JOB, OTHER)]
+    assert {replica.cards for replica in both} == {(card.uuid,)}
+    now = parts.snapshot().card(card.uuid)
+    assert now is not None
+    assert now.free_slices == card.slices - 4
+
+
+def test_logs_are_the_last_lines_and_what_follows(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text(**shell("for i in 1 2 3; do echo line $i; done; sleep 4; echo four; exec sleep 9")))
+
+    eventually(lambda: list(parts.cluster.logs(JOB, tail_lines=2)) == ["line 2", "line 3"], timeout_s=WAIT_S)
+    assert next(iter(parts.cluster.logs(JOB, tail_lines=0, follow=True))) == "four"
+
+
+def test_an_engine_that_fails_is_counted_and_says_why(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text(**shell("exit 3")))
+
+    failed = eventually(lambda: next((r for r in parts.snapshot().replicas if r.failures), None), timeout_s=WAIT_S)
+
+    assert failed is not None
+    assert "failed on node" in failed.note
+    assert any("3" in event.text and event.job == JOB for event in parts.cluster.events(50))
+
+
+def test_an_unknown_job_has_no_logs(parts: Parts) -> None:
+    assert list(parts.cluster.logs("no-such-job", tail_lines=5)) == []

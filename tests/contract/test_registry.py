@@ -1,21 +1,27 @@
-"""What every registry must do, whatever stands behind it. A real Consul joins by one more entry in `REGISTRIES`."""
+"""What every registry must do, whatever stands behind it: the embedded one, or a real Consul."""
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.seams import Registry
+from tests.real.rack import Rack
 
-REGISTRIES: dict[str, Callable[[Path], Registry]] = {"embedded": EmbeddedRegistry}
+REAL = pytest.param("consul", marks=[pytest.mark.consul, pytest.mark.nomad])
 
 
-@pytest.fixture(params=sorted(REGISTRIES))
+@pytest.fixture(params=["embedded", REAL])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
-    return REGISTRIES[request.param](tmp_path)
+    if request.param == "embedded":
+        return EmbeddedRegistry(tmp_path)
+    rack: Rack = request.getfixturevalue("real_rack")
+    httpx.delete(f"{rack.consul}/v1/kv/?recurse=true", trust_env=False).raise_for_status()
+    real: Registry = request.getfixturevalue("consul_registry")
+    return real
 
 
 def test_a_value_is_read_back(registry: Registry) -> None:
@@ -25,6 +31,13 @@ def test_a_value_is_read_back(registry: Registry) -> None:
     assert found is not None
     assert found.value == "ü{}".encode()
     assert registry.get("a") is None
+
+
+def test_keys_are_found_by_their_beginning(registry: Registry) -> None:
+    assert registry.keys("a/") == ()
+    for key in ("a/n.1/x", "a/b", "b"):
+        registry.put(key, b"1")
+    assert registry.keys("a/") == ("a/b", "a/n.1/x")
 
 
 def test_a_value_may_be_any_bytes(registry: Registry) -> None:
@@ -78,11 +91,23 @@ def test_without_a_change_the_index_stays_after_the_timeout(registry: Registry) 
 
 def test_a_lock_has_one_holder(registry: Registry) -> None:
     with registry.lock("leader", timeout_s=1) as first:
-        assert first
+        assert first.held()
         with registry.lock("leader", timeout_s=0.1) as second:
-            assert not second
-    with registry.lock("leader", timeout_s=1) as third:
-        assert third
+            assert not second.held()
+    assert not first.held()
+    with registry.lock("leader", timeout_s=5) as third:
+        assert third.held()
+
+
+def test_a_write_under_a_lease_needs_the_lease(registry: Registry) -> None:
+    with registry.lock("leader", timeout_s=1) as lease:
+        assert registry.put("k", b"1", lease=lease)
+        assert registry.put("k", b"2", lease=lease)
+    assert not registry.put("k", b"3", lease=lease)
+    found = registry.get("k")
+    assert found is not None
+    assert found.value == b"2"
+    assert registry.put("k", b"4")
 
 
 def test_an_unknown_service_has_no_instances(registry: Registry) -> None:

@@ -1,27 +1,33 @@
-"""What every store of secrets must do. Nomad's variables join by one more entry in `STORES`."""
+"""What every store of secrets must do: the embedded one, or a real Nomad's variables."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from aivailable.clients.nomad import NomadSecrets
 from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.errors import UserError
 from aivailable.seams import Secrets
 
-STORES: dict[str, Callable[[Path], Secrets]] = {"embedded": EmbeddedSecrets}
+REAL = pytest.param("nomad", marks=pytest.mark.nomad)
 
 
-@pytest.fixture(params=sorted(STORES))
+@pytest.fixture(params=["embedded", REAL])
 def secrets(request: pytest.FixtureRequest, tmp_path: Path) -> Secrets:
-    return STORES[request.param](tmp_path)
+    if request.param == "embedded":
+        return EmbeddedSecrets(tmp_path)
+    store = NomadSecrets(request.getfixturevalue("nomad_api"))
+    for prefix in ("keys", "other"):
+        for path in store.list(prefix):
+            store.delete(path)
+    return store
 
 
 def test_secrets_are_written_read_listed_and_deleted(secrets: Secrets) -> None:
     assert secrets.list("keys") == ()
     secrets.write("keys/b", {"secret": "2"})
     secrets.write("keys/a", {"secret": "1"})
-    secrets.write("other/x", {})
+    secrets.write("other/x", {"a": "b"})
     assert secrets.list("keys") == ("keys/a", "keys/b")
     assert secrets.read("keys/a") == {"secret": "1"}
     secrets.delete("keys/a")

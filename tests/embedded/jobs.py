@@ -98,7 +98,7 @@ def job(
     priority: int = 50,
 ) -> str:
     """A job whose engine is the stand-in, or another command; extra text goes into device, group or task block."""
-    words = args or ("-m", "bench.engine", "--port", "${NOMAD_PORT_http}")
+    words = args or ("-m", "bench.engine", "--host", "${NOMAD_IP_http}", "--port", "${NOMAD_PORT_http}")
     values = {
         "job_id": job_id,
         "priority": str(priority),

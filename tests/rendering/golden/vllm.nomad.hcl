@@ -12,6 +12,7 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
     variant = "/srv/models/Qwen3-8B"
     engine = "vllm"
     replica = "1"
+    vendor = "amd"
     claim_mib = "20480"
     context = "8192"
     concurrency = "8"
@@ -31,7 +32,7 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
     }
 
     reschedule {
-      delay          = "2s"
+      delay          = "5s"
       delay_function = "exponential"
       max_delay      = "1m"
       unlimited      = true
@@ -70,23 +71,28 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
       }
     }
 
+    volume "models" {
+      type      = "host"
+      source    = "aivailable-models"
+      read_only = true
+    }
+
     task "engine" {
       driver       = "docker"
       kill_timeout = "30s"
+
+      volume_mount {
+        volume      = "models"
+        destination = "/models"
+        read_only   = true
+      }
 
       config {
         image        = "vllm/vllm-openai-rocm:v0.32.0"
         network_mode = "host"
         ipc_mode     = "host"
-
-        mount {
-          type     = "bind"
-          source   = "/srv/models"
-          target   = "/model"
-          readonly = true
-        }
         args = [
-          "/model/Qwen3-8B",
+          "/models/Qwen3-8B",
           "--served-model-name", "qwen3-8b",
           "--host", "${NOMAD_IP_http}",
           "--port", "${NOMAD_PORT_http}",
@@ -122,6 +128,7 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
 
           affinity {
             attribute = "${device.attr.uuid}"
+            operator  = "="
             value     = "GPU-7"
             weight    = 100
           }

@@ -1,0 +1,39 @@
+"""`aivailable gateway`: one gateway of a real cluster, an Envoy and its feeder; a Nomad job runs it."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from aivailable.cli.connection import connect, require_nomad
+from aivailable.cli.controller import stopped_by_signal
+from aivailable.gateway.envoy import Envoy
+from aivailable.gateway.feeder import Feeder
+
+
+@click.command("gateway")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where Envoy's files live; those of an earlier run are started from while the stores do not answer.",
+)
+@click.pass_obj
+def command(cluster: str | None, directory: Path) -> None:
+    """Run Envoy and keep its files equal to fleet, keys and healthy engines, until SIGTERM.
+
+    `aivailable up` registers the job that runs it.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    connection = connect(cluster)
+    require_nomad(connection, "gateway")
+    stop = stopped_by_signal()
+    directory.mkdir(parents=True, exist_ok=True)
+    feeder = Feeder(connection.registry, connection.secrets, directory, connection.settings)
+    feeder.publish_first(stop)
+    if stop.is_set():
+        return
+    with Envoy(directory, connection.settings):
+        feeder.run(stop)

@@ -1,0 +1,231 @@
+"""A real Consul behind the seam `Registry`: instances and their health, key-value, the lock."""
+
+import base64
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from consul import Consul
+from consul.exceptions import ACLDisabled, ACLPermissionDenied, BadRequest, ClientError, ConsulException
+
+from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
+from aivailable.model.service import Instance
+from aivailable.seams import KeyValue, Lease
+from aivailable.settings import ConsulSettings
+
+TIMEOUT_S = 10.0
+ATTEMPTS = 3
+RETRY_DELAY_S = 0.3
+VALUE_SIZE_MAX = 512 * 1024
+"""Consul refuses larger values."""
+SESSION_TTL_S = 10
+"""The least that Consul allows; a dead holder's lock falls after at most twice that."""
+LOCK_DELAY_S = 1
+"""How long nobody gets a lock whose holder vanished: a late write of it then still meets its lock."""
+RENEW_S = 3.0
+LOCK_POLL_S = 0.2
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class ConsulRegistry:
+    """One Consul datacenter; see `aivailable.seams.Registry`. Any thread may use it."""
+
+    def __init__(self, settings: ConsulSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._where = settings.address
+        self._sleep = sleep
+        parts = urlsplit(settings.address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(
+                f"CONSUL_HTTP_ADDR={settings.address}: expected http://HOST:PORT", hint="correct that variable"
+            )
+        self._consul = Consul(
+            host=parts.hostname,
+            port=parts.port or 8500,
+            scheme=parts.scheme,
+            token=settings.token or None,
+            verify=False if settings.skip_verify else (settings.cacert or True),
+            cert=(settings.client_cert, settings.client_key) if settings.client_cert else None,
+            connections_timeout=TIMEOUT_S,
+        )
+        # Proxies of the environment are for the way out; Consul is in the house.
+        self._consul.http.session.trust_env = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consul.http.session.close()
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """All registered instances of a service, passing or not."""
+        _, entries = self._ask(lambda: self._consul.health.service(service))
+        return tuple(_instance(entry) for entry in entries or ())
+
+    def services_changed(self, service: str, since: int, timeout_s: float) -> int:
+        """Wait until the instances of a service or their health differ from index `since`."""
+        return self._index(lambda **wait: self._consul.health.service(service, **wait), since, timeout_s)
+
+    def get(self, key: str) -> KeyValue | None:
+        """The value under a key, or None."""
+        _, found = self._ask(lambda: self._consul.kv.get(key))
+        return KeyValue(value=_bytes(found["Value"]), index=found["ModifyIndex"]) if found else None
+
+    def keys(self, prefix: str) -> tuple[str, ...]:
+        """The keys that begin with a prefix, sorted."""
+        _, found = self._ask(lambda: self._consul.kv.get(prefix, keys=True))
+        return tuple(sorted(found or ()))
+
+    def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
+        """Write a value; with `index` only if the key still has that index, with `lease` only while it is held.
+
+        Under a lease the key is locked by the lease's session as well, so that Consul itself refuses a late write.
+
+        Raises:
+            PermanentError: The value is too large for Consul.
+        """
+        if len(value) > VALUE_SIZE_MAX:
+            raise PermanentError(f"key {key}: {len(value)} bytes, more than the {VALUE_SIZE_MAX} that Consul takes")
+        if lease is None:
+            return bool(self._ask(lambda: self._consul.kv.put(key, value, cas=index)))
+        if not isinstance(lease, SessionLease) or not lease.held():
+            return False
+        try:
+            return bool(self._ask(lambda: self._consul.kv.put(key, value, cas=index, acquire=lease.session)))
+        except PermanentError as error:
+            if "invalid session" in error.message:
+                return False
+            raise
+
+    def key_changed(self, key: str, since: int, timeout_s: float) -> int:
+        """Wait until the value under a key differs from index `since`."""
+        return self._index(lambda **wait: self._consul.kv.get(key, **wait), since, timeout_s)
+
+    @contextmanager
+    def lock(self, key: str, *, timeout_s: float) -> Iterator[Lease]:
+        """Hold a lock by a session that is renewed as long as the context lasts; see `aivailable.seams.Registry`."""
+        session = self._ask(
+            lambda: self._consul.session.create(
+                name=key, checks=[], behavior="release", ttl=SESSION_TTL_S, lock_delay=LOCK_DELAY_S
+            )
+        )
+        lease = SessionLease(session, lambda: self._consul.session.renew(session))
+        try:
+            deadline = time.monotonic() + timeout_s
+            while not (got := self._acquire(key, session)) and time.monotonic() < deadline:
+                lease.renew_if_due()
+                self._sleep(LOCK_POLL_S)
+            if got:
+                lease.start()
+            yield lease
+        finally:
+            lease.end()
+            with suppress(AivailableError):  # the session ends by itself soon after
+                if got:
+                    self._ask(lambda: self._consul.kv.put(key, b"", release=session))
+                self._ask(lambda: self._consul.session.destroy(session))
+
+    def _acquire(self, key: str, session: str) -> bool:
+        return bool(self._ask(lambda: self._consul.kv.put(key, b"", acquire=session)))
+
+    def _index(self, query: Callable[..., Any], since: int, timeout_s: float) -> int:
+        """One blocking query; an index that went backwards starts again, as Consul's documentation asks."""
+        wait = {"index": since, "wait": f"{max(1, round(timeout_s * 1000))}ms"} if since else {}
+        index = int(self._ask(lambda: query(**wait))[0])
+        return index if index >= since else 0
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Ask Consul; what may work later is tried again, as every question here may be repeated."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return question()
+            except (ACLDisabled, ACLPermissionDenied) as error:
+                raise UserError(
+                    f"Consul refuses: {error}", hint="set CONSUL_HTTP_TOKEN to a token with a policy of deploy/policies"
+                ) from error
+            except (BadRequest, ClientError) as error:
+                raise UserError(f"Consul refuses: {error}") from error
+            except (ConsulException, requests.RequestException) as error:
+                if "invalid session" in str(error):
+                    raise PermanentError(f"Consul refuses: {error}") from error
+                if attempt == ATTEMPTS:
+                    raise RetryableError(
+                        f"Consul at {self._where} does not answer: {error}",
+                        hint="is the agent up? CONSUL_HTTP_ADDR says where it is looked for",
+                    ) from error
+            self._sleep(RETRY_DELAY_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+
+class SessionLease:
+    """A lock held through a Consul session; renewed on a thread, and held only as long as renewing succeeds in time."""
+
+    def __init__(
+        self, session: str, renew: Callable[[], object], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.session = session
+        self._renew = renew
+        self._clock = clock
+        self._renewed_s = clock()
+        self._held = False
+        self._stop = threading.Event()
+
+    def held(self) -> bool:
+        """Whether it is held for certain: a session not renewed within its time may have ended."""
+        return self._held and self._clock() - self._renewed_s < SESSION_TTL_S
+
+    def start(self) -> None:
+        """The lock was got: keep it."""
+        self._held = True
+        threading.Thread(target=self._keep, name="lease", daemon=True).start()
+
+    def end(self) -> None:
+        """Hold it no longer."""
+        self._held = False
+        self._stop.set()
+
+    def renew_if_due(self) -> None:
+        """Keep the session while waiting for the lock."""
+        if self._clock() - self._renewed_s >= RENEW_S:
+            self._try_to_renew()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(RENEW_S) and self._held:
+            self._try_to_renew()
+
+    def _try_to_renew(self) -> None:
+        begun = self._clock()  # counted from the asking: Consul may have counted from then, too
+        try:
+            self._renew()
+        except (ConsulException, requests.RequestException) as error:
+            _log.warning("the session could not be renewed: %s", error)
+            if "not found" in str(error).lower():
+                self._held = False
+        else:
+            self._renewed_s = begun
+
+
+def _instance(entry: dict[str, Any]) -> Instance:
+    service, node = entry["Service"], entry["Node"]
+    return Instance(
+        id=service["ID"],
+        service=service["Service"],
+        address=service["Address"] or node["Address"],
+        port=service["Port"],
+        passing=all(check["Status"] == "passing" for check in entry["Checks"]),
+        node=node["Node"],
+        tags=tuple(service.get("Tags") or ()),
+        meta=dict(service.get("Meta") or {}),
+    )
+
+
+def _bytes(value: object) -> bytes:
+    """A value as bytes; none is an empty one."""
+    if isinstance(value, str):
+        return base64.b64decode(value)
+    return bytes(value) if isinstance(value, bytes | bytearray) else b""

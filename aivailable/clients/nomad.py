@@ -1,0 +1,313 @@
+"""A real Nomad behind the seam `Cluster`, and its variables behind the seam `Secrets`."""
+
+import json
+import queue
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from aivailable.clients.nomad_api import TIMEOUT_S, NomadApi, QueryValue
+from aivailable.clients.nomad_events import EventWatch
+from aivailable.clients.nomad_views import (
+    ENGINE_TASK,
+    FETCH_TASK,
+    REPLICA_PREFIX,
+    allocation_events,
+    held_instances,
+    node_events,
+    node_of,
+    replica_of,
+    started_s,
+    used_mib,
+)
+from aivailable.errors import AivailableError, RetryableError, UserError
+from aivailable.model.events import ClusterEvent
+from aivailable.model.progress import progress_note
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.snapshot import Snapshot
+
+LOG_TAIL_BYTES = 16_384
+"""How much of a log's end is read for its last lines."""
+PROGRESS_TIMEOUT_S = 2.0
+
+_EXISTS = re.compile(r"Enforcing job modify index 0: job already exists")
+_VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
+Document = Mapping[str, Any]
+
+
+class NomadCluster:
+    """One Nomad region and namespace; see `aivailable.seams.Cluster`."""
+
+    def __init__(self, api: NomadApi) -> None:
+        self._api = api
+        self._events = EventWatch(api)
+        self._details: dict[str, tuple[int, Document]] = {}
+        self._orphans: dict[str, Document] = {}
+
+    def snapshot(self) -> Snapshot:
+        """Nodes, cards, free slices and replicas as they are now; slices that other jobs hold are not free either."""
+        stubs = self._api.get("/v1/nodes", resources="true") or []
+        allocations = self._api.get("/v1/allocations", resources="true", task_states="true", namespace="*") or []
+        jobs = self._api.get("/v1/jobs", prefix=REPLICA_PREFIX, meta="true") or []
+        held = held_instances(allocations)
+        nodes = tuple(
+            node_of(stub, self._detail(stub), held.get(stub["ID"], ()))
+            for stub in sorted(stubs, key=lambda stub: str(stub["Name"]))
+            if stub["Status"] != "down" or self._holds_any(stub["ID"], allocations)
+        )
+        by_job: dict[str, list[Document]] = defaultdict(list)
+        for allocation in allocations:
+            if allocation["JobID"].startswith(REPLICA_PREFIX):
+                by_job[allocation["JobID"]].append(allocation)
+        by_id = {node.id: node for node in nodes}
+        known = {job["ID"] for job in jobs if (job.get("Meta") or {}).get("model")}
+        replicas = [
+            replica_of(job["ID"], job["Meta"], by_job[job["ID"]], by_id, stopped=job["Stop"])
+            for job in jobs
+            if job["ID"] in known
+        ]
+        replicas += [
+            replica_of(job, meta, mine, by_id, stopped=True)
+            for job, mine in by_job.items()
+            if job not in known and (meta := self._meta_of_purged(mine))
+        ]
+        gone = [r for r in replicas if r.state is ReplicaState.STOPPING and not r.alloc]
+        started = {a["ID"]: started_s(a) for a in allocations}
+        shown = (self._with_progress(r, time.time() - started.get(r.alloc, 0.0)) for r in replicas if r not in gone)
+        return Snapshot(nodes=nodes, replicas=tuple(shown))
+
+    def _holds_any(self, node_id: str, allocations: list[Document]) -> bool:
+        """Nodes that are down stay in view while something of theirs is known."""
+        return any(allocation["NodeID"] == node_id for allocation in allocations)
+
+    def _detail(self, stub: Document) -> Document:
+        """A node's own document, asked again only when the node has changed."""
+        seen = self._details.get(stub["ID"])
+        if seen is None or seen[0] != stub["ModifyIndex"]:
+            seen = (stub["ModifyIndex"], self._api.get(f"/v1/node/{stub['ID']}") or {})
+            self._details[stub["ID"]] = seen
+        return seen[1]
+
+    def _meta_of_purged(self, allocations: list[Document]) -> Document | None:
+        """The meta of a job that is no more, from an allocation of it that still runs; None when none does."""
+        living = [a for a in allocations if a["ClientStatus"] in {"pending", "running", "unknown"}]
+        if not living:
+            return None
+        alloc_id = living[-1]["ID"]
+        if alloc_id not in self._orphans:
+            allocation = self._api.get(f"/v1/allocation/{alloc_id}") or {}
+            self._orphans[alloc_id] = (allocation.get("Job") or {}).get("Meta") or {}
+        return self._orphans[alloc_id] or None
+
+    def _with_progress(self, replica: Replica, since_s: float) -> Replica:
+        """What a replica that is on its way last printed, or why it waits."""
+        if replica.state in (ReplicaState.FETCHING, ReplicaState.LOADING):
+            task = FETCH_TASK if replica.state is ReplicaState.FETCHING else ENGINE_TASK
+            try:
+                size = self._log_sizes(replica.alloc, task, PROGRESS_TIMEOUT_S)["stderr"]
+                tail = self._tail(replica.alloc, task, "stderr", size, PROGRESS_TIMEOUT_S)
+            except AivailableError:
+                return replica
+            return replace(replica, note=progress_note(replica.state, tail, since_s=since_s))
+        if replica.state in (ReplicaState.PENDING, ReplicaState.LOST) and not replica.alloc:
+            return replace(replica, note="; ".join(filter(None, (replica.note, self._why_it_waits(replica.job)))))
+        return replica
+
+    def _why_it_waits(self, job_id: str) -> str:
+        evaluations = self._api.get(f"/v1/job/{quote(job_id)}/evaluations") or []
+        newest = max(evaluations, key=lambda evaluation: evaluation["CreateIndex"], default=None)
+        failed = [e for e in evaluations if e.get("FailedTGAllocs")]
+        if newest is None or not failed:
+            return ""
+        return _no_place(max(failed, key=lambda evaluation: evaluation["CreateIndex"])["FailedTGAllocs"])
+
+    def submit(self, job_id: str, text: str) -> None:
+        """Register a job given as HCL text, only if there is none of that id; one that is stopped is started anew.
+
+        Raises:
+            UserError: Nomad refuses the text, or its id is another.
+            RetryableError: Nomad has no place for it at this moment.
+        """
+        job = self._parse(job_id, text)
+        planned = self._api.put(f"/v1/job/{quote(job_id)}/plan", {"Job": job, "Diff": False}) or {}
+        if planned.get("FailedTGAllocs") and job_id.startswith(REPLICA_PREFIX):
+            raise RetryableError(
+                f"job {job_id}: {_no_place(planned['FailedTGAllocs'])}", hint="it is planned anew with the next change"
+            )
+        self.register(job, index=0)
+
+    def _parse(self, job_id: str, text: str) -> Document:
+        """A job that Nomad has parsed and found valid."""
+        job: Document | None = self._api.put("/v1/jobs/parse", {"JobHCL": text, "Canonicalize": True})
+        if job is None or job["ID"] != job_id:
+            raise UserError(f"job {job_id}: the text describes {job and job['ID']}", hint="submit it under its own id")
+        checked = self._api.put("/v1/validate/job", {"Job": job}) or {}
+        if wrong := checked.get("ValidationErrors") or [checked[key] for key in ("Error",) if checked.get(key)]:
+            raise UserError(f"Nomad refuses the job {job_id}: {' '.join(' '.join(wrong).split())}")
+        return job
+
+    def register(self, job: Document, *, index: int) -> None:
+        """Register a parsed job if its modify index is still `index` (0: there is none)."""
+        try:
+            self._api.put("/v1/jobs", {"Job": job, "EnforceIndex": True, "JobModifyIndex": index})
+        except AivailableError as error:
+            if not (index == 0 and _EXISTS.search(error.message)):
+                raise
+            existing = self._api.get(f"/v1/job/{quote(job['ID'])}") or {}
+            if existing.get("Stop"):
+                self.register(job, index=existing["JobModifyIndex"])
+
+    def stop(self, job_id: str) -> None:
+        """Stop a job and purge it; an unknown id is no error."""
+        self._api.delete(f"/v1/job/{quote(job_id)}", purge="true")
+
+    def replace(self, job_id: str, text: str) -> None:
+        """Register a job given as HCL text, or update the one of that id; allocations that need not change run on.
+
+        Raises:
+            UserError: Nomad refuses the text.
+        """
+        job = self._parse(job_id, text)
+        existing = self._api.get(f"/v1/job/{quote(job_id)}")
+        self.register(job, index=existing["JobModifyIndex"] if existing else 0)
+
+    def cards_in_use(self) -> dict[str, int]:
+        """What the drivers say is in use, in MiB by card; nodes that do not answer in time are left out."""
+        found: dict[str, int] = {}
+        for stub in self._api.get("/v1/nodes") or []:
+            if stub["Status"] != "ready":
+                continue
+            with suppress(AivailableError):
+                found |= used_mib(self._api.get("/v1/client/stats", node_id=stub["ID"]) or {})
+        return found
+
+    def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until nodes, jobs or allocations differ from index `since`."""
+        return self._events.wait(since, timeout_s)
+
+    def events(self, limit: int) -> tuple[ClusterEvent, ...]:
+        """The newest `limit` things that happened to nodes and allocations, oldest first."""
+        allocations = self._api.get("/v1/allocations", task_states="true") or []
+        stubs = self._api.get("/v1/nodes") or []
+        found = allocation_events(a for a in allocations if a["JobID"].startswith(REPLICA_PREFIX))
+        for stub in stubs:
+            found += node_events(self._detail(stub))
+        return tuple(sorted(found, key=lambda event: event.at_s)[-limit:])
+
+    def events_of(self, jobs: tuple[str, ...], limit: int) -> tuple[ClusterEvent, ...]:
+        """The newest `limit` things that happened to the allocations of some jobs, oldest first."""
+        allocations = self._api.get("/v1/allocations", task_states="true") or []
+        found = allocation_events(a for a in allocations if a["JobID"] in jobs)
+        return tuple(sorted(found, key=lambda event: event.at_s)[-limit:])
+
+    def logs(self, job_id: str, *, tail_lines: int, follow: bool = False) -> Iterator[str]:
+        """The last lines of the newest task's output, then with `follow` what comes, until its allocation has ended."""
+        allocations = self._api.get(f"/v1/job/{quote(job_id)}/allocations", all="true") or []
+        newest = max(allocations, key=lambda allocation: allocation["CreateIndex"], default=None)
+        if newest is None:
+            return
+        states = newest.get("TaskStates") or {}
+        task = ENGINE_TASK if states.get(ENGINE_TASK, {}).get("StartedAt") or FETCH_TASK not in states else FETCH_TASK
+        sizes = self._log_sizes(newest["ID"], task)
+        lines = [
+            line for kind, size in sizes.items() for line in self._tail(newest["ID"], task, kind, size).splitlines()
+        ]
+        yield from lines[len(lines) - min(tail_lines, len(lines)) :]
+        if follow and newest["ClientStatus"] in {"pending", "running"}:
+            yield from self._follow_logs(newest["ID"], task, sizes)
+
+    def _log_sizes(self, alloc: str, task: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+        """How many bytes a task has printed to each output, as far as its log files are kept."""
+        files = json.loads(
+            self._api.content(f"/v1/client/fs/ls/{alloc}", timeout_s=timeout_s, path="alloc/logs") or "[]"
+        )
+        return {
+            kind: sum(file["Size"] for file in files if file["Name"].startswith(f"{task}.{kind}."))
+            for kind in ("stdout", "stderr")
+        }
+
+    def _tail(self, alloc: str, task: str, kind: str, size: int, timeout_s: float = TIMEOUT_S) -> str:
+        """The end of one output as it was when it had `size` bytes, from the first whole line."""
+        if not size:
+            return ""
+        begin = max(0, size - LOG_TAIL_BYTES)
+        query: dict[str, QueryValue] = {"task": task, "type": kind, "origin": "start", "offset": begin, "plain": "true"}
+        read = self._api.content(f"/v1/client/fs/logs/{alloc}", timeout_s=timeout_s, **query)
+        text = read[: size - begin].decode(errors="replace")
+        return text.partition("\n")[2] if begin else text
+
+    def _follow_logs(self, alloc: str, task: str, sizes: Mapping[str, int]) -> Iterator[str]:
+        """Both outputs as they grow from these sizes; the streams end with the task."""
+        arrived: queue.Queue[str | None] = queue.Queue()
+
+        def read(kind: str) -> None:
+            query: dict[str, QueryValue] = {"task": task, "type": kind, "origin": "start", "offset": sizes[kind]}
+            try:
+                path = f"/v1/client/fs/logs/{alloc}"
+                with self._api.lines(path, silence_s=None, follow="true", plain="true", **query) as lines:
+                    for line in lines:
+                        arrived.put(line)
+            except AivailableError as error:
+                arrived.put(f"[{kind} cannot be followed: {error.message}]")
+            finally:
+                arrived.put(None)
+
+        for kind in sizes:
+            threading.Thread(target=read, args=(kind,), name=f"logs-{kind}", daemon=True).start()
+        ended = 0
+        while ended < len(sizes):
+            line = arrived.get()
+            if line is None:
+                ended += 1
+            else:
+                yield line
+
+
+class NomadSecrets:
+    """Nomad's variables; see `aivailable.seams.Secrets`."""
+
+    def __init__(self, api: NomadApi) -> None:
+        self._api = api
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """The paths below a prefix, sorted."""
+        found = self._api.get("/v1/vars", prefix=f"{prefix}/") or []
+        return tuple(sorted(entry["Path"] for entry in found))
+
+    def read(self, path: str) -> Mapping[str, str] | None:
+        """The items at a path, or None."""
+        found = self._api.get(f"/v1/var/{quote(path)}")
+        return dict(found["Items"]) if found else None
+
+    def write(self, path: str, items: Mapping[str, str]) -> None:
+        """Write the items at a path, replacing what was there.
+
+        Raises:
+            UserError: A path with a dot or another character that Nomad's variables do not allow.
+        """
+        if not _VAR_PATH.fullmatch(path):
+            raise UserError(f"secret path {path!r}: Nomad's variables allow no dots", hint="choose another name")
+        self._api.put(f"/v1/var/{quote(path)}", {"Path": path, "Items": dict(items)})
+
+    def delete(self, path: str) -> None:
+        """Remove a path; an unknown one is no error."""
+        self._api.delete(f"/v1/var/{quote(path)}")
+
+    def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until any secret of ours differs from index `since`."""
+        return self._api.get_when_changed("/v1/vars", since, timeout_s, prefix="aivailable/").index
+
+
+def _no_place(failed: Document) -> str:
+    """Nomad's own words on why it has no place, as far as it has any: it gives no counts."""
+    words = []
+    for metric in failed.values():
+        dimensions = {**(metric.get("DimensionExhausted") or {}), **(metric.get("ConstraintFiltered") or {})}
+        words += [f"{what} ({count} node{'s' if count > 1 else ''})" for what, count in dimensions.items()]
+    return f"Nomad has no place for it: {', '.join(dict.fromkeys(words)) or 'no node is eligible'}"

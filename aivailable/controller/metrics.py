@@ -1,0 +1,146 @@
+"""What Prometheus may read of a controller and of the cards."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from aivailable.controller.loop import Step
+from aivailable.errors import AivailableError, UserError
+from aivailable.model.plan import Action, Move, Start
+from aivailable.model.replica import ReplicaState
+from aivailable.model.snapshot import Snapshot
+
+MIB = 1024 * 1024
+PLAN_BUCKETS_S = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60)
+REALLOCATION_BUCKETS_S = (1, 2, 5, 10, 20, 40, 80, 160, 320, 640)
+
+
+class Metrics:
+    """Counts what a controller does and shows what it saw last. A leader's figures are the cluster's."""
+
+    def __init__(self, cards_in_use: Callable[[], Mapping[str, int]]) -> None:
+        self._registry = CollectorRegistry()
+        self._cards = _Cards(cards_in_use)
+        self._registry.register(self._cards)
+        self._leading = Gauge("aivailable_leading", "1 where this controller leads", registry=self._registry)
+        self._plan_s = Histogram(
+            "aivailable_plan_seconds", "Time to plan", buckets=PLAN_BUCKETS_S, registry=self._registry
+        )
+        self._actions = Counter(
+            "aivailable_actions", "Actions carried out", ("kind", "outcome"), registry=self._registry
+        )
+        self._wanted = Gauge(
+            "aivailable_replicas_wanted", "Replicas that the fleet asks for", ("model",), registry=self._registry
+        )
+        self._serving = Gauge("aivailable_replicas_serving", "Replicas that serve", ("model",), registry=self._registry)
+        self._reallocation_s = Histogram(
+            "aivailable_reallocation_seconds",
+            "Time from the loss of a serving replica to the next one serving",
+            ("model",),
+            buckets=REALLOCATION_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._losses = _Losses()
+
+    @contextlib.contextmanager
+    def served(self, address: str, port: int) -> Iterator[None]:
+        """Serve them over HTTP at `/metrics`.
+
+        Raises:
+            UserError: The port cannot be used.
+        """
+        try:
+            server, thread = start_http_server(port, addr=address, registry=self._registry)
+        except OSError as error:
+            raise UserError(
+                f"{address}:{port}: {error.strerror}", hint="set AIVAILABLE_CONTROLLER_PORT to another port"
+            ) from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def leads(self, *, leading: bool) -> None:
+        """This controller leads now, or leads no longer; who does not lead shows no replicas."""
+        self._leading.set(1 if leading else 0)
+        self._wanted.clear()
+        self._serving.clear()
+        self._losses = _Losses()
+        self._cards.snapshot = Snapshot()
+
+    def stepped(self, step: Step) -> None:
+        """Count one round."""
+        self._plan_s.observe(step.plan_s)
+        for outcome in step.outcomes:
+            self._actions.labels(_kind(outcome.action), "failed" if outcome.error else "done").inc()
+        self._cards.snapshot = step.snapshot
+        wanted: dict[str, int] = {}
+        for model in (*(p.spec.model for p in step.plan.placements), *(u.model for u in step.plan.unplaced)):
+            wanted[model] = wanted.get(model, 0) + 1
+        for model, count in wanted.items():
+            self._wanted.labels(model).set(count)
+            self._serving.labels(model).set(_serving(step.snapshot, model))
+        for model, seconds in self._losses.look(step.snapshot, wanted, step.at_s):
+            self._reallocation_s.labels(model).observe(seconds)
+
+
+class _Losses:
+    """Since when each model serves with fewer replicas than before."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, int] = {}
+        self._lost_at_s: dict[str, list[float]] = {}
+
+    def look(self, snapshot: Snapshot, wanted: Mapping[str, int], now_s: float) -> Iterator[tuple[str, float]]:
+        """The losses that were made good by this look: model, seconds."""
+        for model, count in wanted.items():
+            serving = min(count, _serving(snapshot, model))
+            before = min(count, self._before.get(model, 0))
+            open_losses = self._lost_at_s.setdefault(model, [])
+            open_losses += [now_s] * max(0, before - serving)
+            for _ in range(min(len(open_losses), max(0, serving - before))):
+                yield model, now_s - open_losses.pop(0)
+            self._before[model] = serving
+
+
+class _Cards(Collector):
+    """The cards as the last round saw them; what is in use is asked when somebody reads."""
+
+    def __init__(self, cards_in_use: Callable[[], Mapping[str, int]]) -> None:
+        self._cards_in_use = cards_in_use
+        self.snapshot = Snapshot()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        labels = ("node", "card", "name")
+        total = GaugeMetricFamily("aivailable_vram_total_bytes", "Memory of the card", labels=labels)
+        claimed = GaugeMetricFamily("aivailable_vram_claimed_bytes", "Memory booked by allocations", labels=labels)
+        used = GaugeMetricFamily("aivailable_vram_used_bytes", "Memory in use as the driver says", labels=labels)
+        healthy = GaugeMetricFamily("aivailable_card_healthy", "1 where the card is healthy", labels=labels)
+        try:
+            in_use = self._cards_in_use() if self.snapshot.nodes else {}
+        except AivailableError:  # an agent that does not answer must not hide the other figures
+            in_use = {}
+        for node in self.snapshot.nodes:
+            for card in node.cards:
+                values = (node.name, card.uuid, card.name)
+                total.add_metric(values, card.total_mib * MIB)
+                claimed.add_metric(values, (card.slices - card.free_slices) * card.slice_mib * MIB)
+                healthy.add_metric(values, 1 if card.healthy and node.ready else 0)
+                if card.uuid in in_use:
+                    used.add_metric(values, in_use[card.uuid] * MIB)
+        return (total, claimed, used, healthy)
+
+
+def _serving(snapshot: Snapshot, model: str) -> int:
+    return sum(r.model == model and r.state is ReplicaState.SERVING for r in snapshot.replicas)
+
+
+def _kind(action: Action) -> str:
+    if isinstance(action, Move):
+        return "move"
+    return "start" if isinstance(action, Start) else "stop"
