@@ -30,10 +30,11 @@ class Cluster(Protocol):
 
         Raises:
             UserError: The cluster refuses the text, with its words.
+            RetryableError: The cluster knows already that it has no place for it (a real one asks first).
         """
 
     def stop(self, job_id: str) -> None:
-        """Stop a job and purge it; an unknown id is no error."""
+        """Stop a job; an unknown id is no error. Its id can be used again; its slices, when its tasks have ended."""
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""

@@ -32,11 +32,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="session")
-def real_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+def real_rack() -> Iterator[Rack]:
     """One rack of real agents for all tests that need one; it takes seconds to start."""
     if missing := why_not():
         pytest.skip(missing)
-    with rack(tmp_path_factory.mktemp("rack")) as running:
+    with rack() as running:
         yield running
 
 

@@ -48,7 +48,6 @@ class NomadCluster:
         self._api = api
         self._events = EventWatch(api)
         self._details: dict[str, tuple[int, Document]] = {}
-        self._orphans: dict[str, Document] = {}
 
     def snapshot(self) -> Snapshot:
         """Nodes, cards, free slices and replicas as they are now; slices that other jobs hold are not free either."""
@@ -66,16 +65,10 @@ class NomadCluster:
             if allocation["JobID"].startswith(REPLICA_PREFIX):
                 by_job[allocation["JobID"]].append(allocation)
         by_id = {node.id: node for node in nodes}
-        known = {job["ID"] for job in jobs if (job.get("Meta") or {}).get("model")}
         replicas = [
             replica_of(job["ID"], job["Meta"], by_job[job["ID"]], by_id, stopped=job["Stop"])
             for job in jobs
-            if job["ID"] in known
-        ]
-        replicas += [
-            replica_of(job, meta, mine, by_id, stopped=True)
-            for job, mine in by_job.items()
-            if job not in known and (meta := self._meta_of_purged(mine))
+            if (job.get("Meta") or {}).get("model")
         ]
         gone = [r for r in replicas if r.state is ReplicaState.STOPPING and not r.alloc]
         started = {a["ID"]: started_s(a) for a in allocations}
@@ -93,17 +86,6 @@ class NomadCluster:
             seen = (stub["ModifyIndex"], self._api.get(f"/v1/node/{stub['ID']}") or {})
             self._details[stub["ID"]] = seen
         return seen[1]
-
-    def _meta_of_purged(self, allocations: list[Document]) -> Document | None:
-        """The meta of a job that is no more, from an allocation of it that still runs; None when none does."""
-        living = [a for a in allocations if a["ClientStatus"] in {"pending", "running", "unknown"}]
-        if not living:
-            return None
-        alloc_id = living[-1]["ID"]
-        if alloc_id not in self._orphans:
-            allocation = self._api.get(f"/v1/allocation/{alloc_id}") or {}
-            self._orphans[alloc_id] = (allocation.get("Job") or {}).get("Meta") or {}
-        return self._orphans[alloc_id] or None
 
     def _with_progress(self, replica: Replica, since_s: float) -> Replica:
         """What a replica that is on its way last printed, or why it waits."""
@@ -164,8 +146,13 @@ class NomadCluster:
                 self.register(job, index=existing["JobModifyIndex"])
 
     def stop(self, job_id: str) -> None:
-        """Stop a job and purge it; an unknown id is no error."""
-        self._api.delete(f"/v1/job/{quote(job_id)}", purge="true")
+        """Stop a job; an unknown id is no error.
+
+        It is not purged: Nomad 2.0 forgets the allocations of a purged job at once and gives out their slices while
+        their tasks still run to the end of their kill timeout. Nomad's own garbage collection removes it hours later;
+        until then its events and logs can be read, and its id can be used again.
+        """
+        self._api.delete(f"/v1/job/{quote(job_id)}")
 
     def replace(self, job_id: str, text: str) -> None:
         """Register a job given as HCL text, or update the one of that id; allocations that need not change run on.

@@ -100,7 +100,7 @@ class _Planner:
                 self._stop(replica, "the fleet does not have this model")
             elif replica.job.rpartition("-")[2] not in hashes[replica.model]:
                 slots.outdated.append(replica)
-            elif replica.state in _WAITING:
+            elif replica.state in _WAITING and not _has_its_card(replica):
                 slots.waiting.append(replica)
             else:
                 slots.running.append(replica)
@@ -216,6 +216,11 @@ class _Planner:
             for node in self._snapshot.nodes
             for card in node.cards
         )
+
+
+def _has_its_card(replica: Replica) -> bool:
+    """Whether a replica that does not run yet has been given its slices."""
+    return replica.state is ReplicaState.PENDING and bool(replica.cards)
 
 
 def _is_for(waiting: Replica, job_id: str, vendor: str) -> bool:

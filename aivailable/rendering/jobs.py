@@ -12,7 +12,7 @@ from aivailable.errors import UserError
 from aivailable.model.fleet import Engine
 from aivailable.model.names import slug
 from aivailable.model.plan import Placement
-from aivailable.model.service import ENGINE_SERVICE
+from aivailable.model.service import ENGINE_SERVICE, GATEWAY_SERVICE
 from aivailable.model.source import FETCHED, SourceKind, fetched_name, parse_source
 from aivailable.rendering.quoting import duration, hcl_string
 from aivailable.settings import Settings, shipped
@@ -70,6 +70,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
     return {
         "id": placement.job_id,
         "description": _description(placement),
+        "endpoint": f"http://{GATEWAY_SERVICE}.service.consul:{settings.gateway_port}/v1/models",
         "priority": placement.priority,
         "slug": slug(spec.model),
         "service": ENGINE_SERVICE,

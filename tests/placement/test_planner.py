@@ -118,6 +118,18 @@ def test_a_replica_on_its_way_is_left_alone(state: ReplicaState) -> None:
     assert made.unplaced == ()
 
 
+def test_a_replica_that_has_its_slices_and_waits_for_its_task_is_placed_where_it_is() -> None:
+    wanted = fleet(model("a", profile=EIGHT_B))
+    only = node("n", card("RTX 3090", 24576, node="n", compute_capability=8.6))
+    running = steady(wanted, Snapshot(nodes=(only,)))
+    pending = with_replicas(running, *(replace(r, state=PENDING) for r in running.replicas))
+
+    made = plan(wanted, pending)
+
+    assert (made.actions, made.unplaced) == ((), ())
+    assert [p.node for p in made.placements] == ["n"]
+
+
 def test_a_removed_model_and_surplus_replicas_stop_with_the_reason() -> None:
     running = steady(fleet(model("a", replicas=3), model("b")))
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -246,15 +247,19 @@ class Rack:
 
 
 @contextlib.contextmanager
-def rack(folder: Path, *, acl: bool = False) -> Iterator[Rack]:
-    """A running rack, ended whatever happens."""
-    built = Rack(folder=folder, number=_free_number())
-    try:
-        built.build()
-        built.start(acl=acl)
-        yield built
-    finally:
-        built.end()
+def rack(*, acl: bool = False) -> Iterator[Rack]:
+    """A running rack, ended whatever happens.
+
+    In a folder with a short name: the task API's socket lies deep below it, and a socket's path has 107 bytes at most.
+    """
+    with tempfile.TemporaryDirectory(prefix="aiv", ignore_cleanup_errors=True) as folder:
+        built = Rack(folder=Path(folder), number=_free_number())
+        try:
+            built.build()
+            built.start(acl=acl)
+            yield built
+        finally:
+            built.end()
 
 
 def _free_number() -> int:

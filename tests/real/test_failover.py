@@ -1,0 +1,139 @@
+"""What dies and what follows: a node with no controller alive, the leader during a deploy, Consul, Nomad's server."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aivailable.clients.consul import SESSION_TTL_S
+from aivailable.clients.nomad import NomadSecrets
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.keystore import read_keys
+from aivailable.model.service import CONTROLLER_JOB
+from aivailable.settings import NomadSettings
+from tests.processes import eventually
+from tests.real.life import STAND_IN, Life, fleet
+from tests.real.rack import NODES, rack, why_not
+
+pytestmark = [
+    pytest.mark.nomad,
+    pytest.mark.consul,
+    pytest.mark.envoy,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one"),
+]
+
+KILLED_S = 25.0
+
+
+@pytest.fixture
+def life() -> Iterator[Life]:
+    with rack() as running:
+        up = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": STAND_IN})
+        up.ok("up")
+        yield up
+
+
+def secret(life: Life) -> str:
+    api = NomadApi(NomadSettings(address=life.rack.nomad))
+    try:
+        return read_keys(NomadSecrets(api))[0].secret
+    finally:
+        api.close()
+
+
+def status(life: Life, node: str, key: str) -> int:
+    """What the gateway of a node answers to one question for the model `m`."""
+    try:
+        return httpx.post(
+            f"http://{life.rack.address(node)}:8080/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]},
+            timeout=10,
+            trust_env=False,
+        ).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def allocations(life: Life, job: str) -> list[str]:
+    return [a["ID"] for a in life.get("/allocations") if a["JobID"] == job]
+
+
+def test_a_dead_node_is_replaced_without_any_controller_and_tidied_by_the_next(life: Life, tmp_path: Path) -> None:
+    life.ok("deploy", fleet(tmp_path, {"name": "m", "replicas": 2}))
+    before = {replica.job: replica.node for replica in life.wait_until_serving(2)}
+    httpx.delete(f"{life.rack.nomad}/v1/job/{CONTROLLER_JOB}", trust_env=False).raise_for_status()
+    eventually(lambda: not [pid for node in NODES for pid in life.pids(node, "controller")], timeout_s=20)
+    dead = next(iter(before.values()))
+
+    died = time.monotonic()
+    life.rack.kill_node(dead)
+    eventually(
+        lambda: (
+            {r.node for r in life.serving()}
+            and dead not in {r.node for r in life.serving()}
+            and len(life.serving()) == 2
+        ),
+        timeout_s=60,
+    )
+    took_s = time.monotonic() - died
+    print(f"served again on other nodes {took_s:.1f} s after the node died, no controller alive")
+
+    after = {replica.job: replica.node for replica in life.serving()}
+    assert set(after) == set(before)
+    life.assert_nothing_is_booked_twice()
+
+    life.ok("up")
+    eventually(life.leader, timeout_s=30)
+    life.ok("deploy", fleet(tmp_path, {"name": "m", "replicas": 2}))
+    assert {replica.job: replica.node for replica in life.serving()} == after
+    assert len(life.replicas()) == 2
+
+
+def test_another_leads_when_the_leader_ends_or_dies_and_a_deploy_is_finished_once(life: Life, tmp_path: Path) -> None:
+    first = eventually(life.leader, timeout_s=20)
+    (pid,) = life.pids(first, "controller --address")
+    begun = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    second = eventually(lambda: (now := life.leader()) and now != first and now, timeout_s=SESSION_TTL_S)
+    print(f"clean stop: another leads after {time.monotonic() - begun:.1f} s")
+
+    slow = life.run("deploy", fleet(tmp_path, {"name": "m", "replicas": 3}), "--detach")
+    assert slow.returncode == 0, slow.stderr
+    (pid,) = life.pids(second, "controller --address")
+    lock, begun = life.lock(), time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: life.lock() not in {"", lock}, timeout_s=KILLED_S)
+    print(f"killed: led again after {time.monotonic() - begun:.1f} s")
+    life.ok("deploy", fleet(tmp_path, {"name": "m", "replicas": 3}))
+
+    serving = life.wait_until_serving(3)
+    assert [len(allocations(life, replica.job)) for replica in serving] == [1, 1, 1]
+    assert len(life.replicas()) == 3
+
+
+def test_traffic_goes_on_without_consul_and_without_nomads_server(life: Life, tmp_path: Path) -> None:
+    life.ok("deploy", fleet(tmp_path, {"name": "m", "replicas": 2}))
+    life.wait_until_serving(2)
+    key = secret(life)
+    gateways = [node for node in NODES if life.pids(node, "envoy")]
+    assert [eventually(lambda node=node: status(life, node, key) == 200, timeout_s=10) for node in gateways] == [
+        True
+    ] * 2  # type: ignore[misc] # a default binds the loop's value
+
+    for name in ("consul-server", "nomad-server"):
+        life.rack.kill(name)
+    try:
+        for _ in range(20):
+            assert {status(life, node, key) for node in gateways} == {200}
+        (envoy, *_) = life.pids(gateways[0], "envoy --config-path")
+        os.kill(envoy, signal.SIGKILL)
+        eventually(lambda: status(life, gateways[0], key) == 200, timeout_s=20)
+    finally:
+        life.rack.start_consul("server")
+        life.rack.start_nomad("server")
