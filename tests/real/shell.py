@@ -13,7 +13,7 @@ def main() -> None:
         raise SystemExit(missing)
     with rack() as running:
         for name, value in running.environment().items():
-            print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
+            print(f"export {name}={shlex.quote(value)}", flush=True)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
