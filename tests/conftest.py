@@ -1,5 +1,6 @@
 """What every ring of tests shares: a parsed-once HCL grammar and a few plain objects to build on."""
 
+import shutil
 from collections.abc import Iterator
 
 import hcl2
@@ -8,7 +9,7 @@ import pytest
 from aivailable.clients.consul import ConsulRegistry
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.settings import ConsulSettings, NomadSettings
-from tests.real.rack import Rack, rack, why_not
+from tests.real.rack import Rack, consul_agent, rack, why_not
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,3 +53,12 @@ def consul_registry(real_rack: Rack) -> Iterator[ConsulRegistry]:
     registry = ConsulRegistry(ConsulSettings(address=real_rack.consul))
     yield registry
     registry.close()
+
+
+@pytest.fixture(scope="session")
+def lone_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Consul of its own, on loopback: for tests that need no Nomad."""
+    if shutil.which("consul") is None:
+        pytest.skip("no `consul` on PATH")
+    with consul_agent(tmp_path_factory.mktemp("consul")) as address:
+        yield address

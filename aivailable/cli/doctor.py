@@ -5,16 +5,20 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.text import Text
 
-from aivailable.cli.connection import read_settings
+from aivailable.cli.connection import is_real, read_settings
 from aivailable.cli.console import out
+from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.controller.checkup import cluster_facts, judge
 from aivailable.embedded.state import is_running
+from aivailable.errors import AivailableError
+from aivailable.model.checkup import Finding, Level
 from aivailable.settings import Settings
 from aivailable.versions import find_parts, own_version
 
@@ -22,32 +26,21 @@ FREE_DISK_MIB_MIN = 2048
 MIB = 1024 * 1024
 
 
-class Level(StrEnum):
-    """How a finding is meant. Only `problem` makes the exit code 1."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
 STYLE = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    level: Level
-    text: str
-    hint: str = ""
 
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def command(cluster: str | None, *, as_json: bool) -> None:
-    """Look at this machine: parts and versions, ports, disk, cards, the cluster. Exit code 1 on a problem."""
-    findings = list(examine(read_settings(cluster)))
+    """Look at this machine and the cluster: versions, settings, nodes, ports, disk, cards. Exit code 1 on a problem.
+
+    Of a real cluster it looks at every node: device plugin, Consul, drivers, CNI, clock; and says how to mend what it
+    finds.
+    """
+    settings = read_settings(cluster)
+    findings = [Finding(Level.OK, f"AIvailable {own_version()}"), *_parts()]
+    findings += _real(settings) if is_real(cluster) else examine(settings)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -60,15 +53,22 @@ def command(cluster: str | None, *, as_json: bool) -> None:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, one finding each."""
-    yield Finding(Level.OK, f"AIvailable {own_version()}")
-    yield from _parts()
+    """Look at what a rack on one machine needs, one finding each."""
     running = is_running(settings.state)
     yield _cluster(settings, running=running)
     if not running:
         yield from (_port(settings.gateway_address, getattr(settings, f), f) for f in ("gateway_port", "probe_port"))
     yield _state(settings.state)
     yield _cards()
+
+
+def _real(settings: Settings) -> Iterator[Finding]:
+    """Look at the real cluster; what does not answer is a finding, too."""
+    api = NomadApi(settings.nomad)
+    try:
+        yield from judge(cluster_facts(api, ConsulRegistry(settings.consul), settings))
+    except AivailableError as error:
+        yield Finding(Level.PROBLEM, error.message, error.hint)
 
 
 def _parts() -> Iterator[Finding]:

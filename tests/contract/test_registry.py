@@ -2,26 +2,30 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from aivailable.clients.consul import ConsulRegistry
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.seams import Registry
-from tests.real.rack import Rack
+from aivailable.settings import ConsulSettings
 
-REAL = pytest.param("consul", marks=[pytest.mark.consul, pytest.mark.nomad])
+REAL = pytest.param("consul", marks=pytest.mark.consul)
 
 
 @pytest.fixture(params=["embedded", REAL])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
     if request.param == "embedded":
-        return EmbeddedRegistry(tmp_path)
-    rack: Rack = request.getfixturevalue("real_rack")
-    httpx.delete(f"{rack.consul}/v1/kv/?recurse=true", trust_env=False).raise_for_status()
-    real: Registry = request.getfixturevalue("consul_registry")
-    return real
+        yield EmbeddedRegistry(tmp_path)
+        return
+    address: str = request.getfixturevalue("lone_consul")
+    httpx.delete(f"{address}/v1/kv/?recurse=true", trust_env=False).raise_for_status()
+    real = ConsulRegistry(ConsulSettings(address=address))
+    yield real
+    real.close()
 
 
 def test_a_value_is_read_back(registry: Registry) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from aivailable.settings import shipped
+from tests.processes import free_port
 
 READY_S = 60.0
 STOP_S = 20.0
@@ -260,6 +261,33 @@ def rack(*, acl: bool = False) -> Iterator[Rack]:
             yield built
         finally:
             built.end()
+
+
+@contextlib.contextmanager
+def consul_agent(folder: Path) -> Iterator[str]:
+    """A lone Consul server on loopback, with ports of its own; gives its address."""
+    ports = {name: free_port() for name in ("http", "serf_lan", "serf_wan", "server")}
+    config = {
+        "data_dir": str(folder / "data"),
+        "bind_addr": "127.0.0.1",
+        "server": True,
+        "bootstrap_expect": 1,
+        "ports": {**ports, "dns": -1, "grpc": -1},
+        "performance": {"raft_multiplier": 1},
+        "disable_update_check": True,
+    }
+    (folder / "consul.json").write_text(json.dumps(config))
+    address = f"http://127.0.0.1:{ports['http']}"
+    with (folder / "consul.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["consul", "agent", "-config-file", str(folder / "consul.json")], stdout=log, stderr=log
+        )
+    try:
+        _until(lambda: bool(_json(f"{address}/v1/status/leader")), "Consul has no leader")
+        yield address
+    finally:
+        process.kill()
+        process.wait(STOP_S)
 
 
 def _free_number() -> int:

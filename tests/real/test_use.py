@@ -105,7 +105,7 @@ def test_two_engines_share_a_card_and_a_third_that_does_not_fit_is_refused(life:
     assert not_now.returncode == 1, not_now.stdout + not_now.stderr
     assert "1 replica(s) have no place; the others serve" in not_now.stderr
     assert "MiB, more than is free on the card" in life.ok("explain", "c")
-    assert {job["ID"].split("-")[1] for job in life.get("/jobs?prefix=llm-")} == {"a", "b"}
+    assert {job["ID"].split("-")[1] for job in life.get("/jobs?prefix=llm-") if not job["Stop"]} == {"a", "b"}
     life.ok("stop", "c", "--yes")
 
 
@@ -142,3 +142,24 @@ def test_a_model_is_stopped_and_logs_and_events_are_there(life: Life) -> None:
     life.ok("stop", "b", "--yes")
 
     assert {replica.model for replica in life.replicas()} == {"a"}
+
+
+def test_the_doctor_finds_a_well_cluster_well(life: Life) -> None:
+    said = life.ok("doctor")
+
+    assert "2 controllers, 2 gateways healthy" in said
+    assert "node1: 2 cards, by the plugin aivailable" in said
+    assert "problem" not in said
+
+
+def test_metrics_tell_the_vram_and_the_replicas(life: Life) -> None:
+    leader = eventually(life.leader, timeout_s=20)
+    text = httpx.get(f"http://{life.rack.address(leader)}:8090/metrics", timeout=20, trust_env=False).text
+
+    assert "aivailable_leading 1.0" in text
+    assert 'aivailable_replicas_serving{model="a"} 1.0' in text
+    total = [line for line in text.splitlines() if line.startswith("aivailable_vram_total_bytes{")]
+    assert sum(float(line.rpartition(" ")[2]) for line in total) == (11264 + 15360 + 2 * 8192 + 16368) * 2**20
+    claimed = [line for line in text.splitlines() if line.startswith("aivailable_vram_claimed_bytes{")]
+    assert sum(float(line.rpartition(" ")[2]) for line in claimed) == 1024 * 2**20
+    assert "aivailable_vram_used_bytes{" in text

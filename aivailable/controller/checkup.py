@@ -1,0 +1,172 @@
+"""What is wrong with a real cluster, and how to mend it. `judge` is pure."""
+
+import re
+from collections.abc import Iterator
+
+from aivailable.clients.nomad_api import NomadApi
+from aivailable.clients.nomad_facts import agent_facts, node_facts
+from aivailable.controller.system import CONSUL_META
+from aivailable.model.checkup import ClusterFacts, Finding, Level, NodeFacts
+from aivailable.model.service import CONTROLLER_SERVICE, GATEWAY_SERVICE, LEADER_KEY
+from aivailable.seams import Registry
+from aivailable.settings import Settings
+
+NOMAD_MIN = (1, 9)
+CONSUL_MIN = (1, 8)
+NODE_LOST_S = 10.0
+"""A node whose heartbeats stop should be found lost within about this time: grace and TTL together."""
+CLOCK_OFF_S = 3.0
+"""More than measurements' age and a slow answer explain."""
+NODE_SH = "deploy/node.sh sets it"
+
+
+def cluster_facts(api: NomadApi, registry: Registry, settings: Settings) -> ClusterFacts:
+    """Ask Nomad and Consul.
+
+    Raises:
+        AivailableError: Nomad or Consul does not answer.
+    """
+    leader = registry.get(LEADER_KEY)
+    return ClusterFacts(
+        agent=agent_facts(api),
+        nodes=node_facts(api),
+        controllers=sum(instance.passing for instance in registry.instances(CONTROLLER_SERVICE)),
+        gateways=sum(instance.passing for instance in registry.instances(GATEWAY_SERVICE)),
+        leader=leader is not None,
+        wanted_kill_timeout_s=settings.kill_timeout_s,
+    )
+
+
+def judge(facts: ClusterFacts) -> Iterator[Finding]:
+    """One finding for each thing that was looked at."""
+    yield from _versions(facts)
+    yield from _agent(facts)
+    if not facts.nodes:
+        yield Finding(Level.PROBLEM, "no node is ready", "make hosts nodes with deploy/node.sh --client")
+    for node in facts.nodes:
+        yield from _node(node)
+    sizes = {card.slice_mib for n in facts.nodes for card in n.node.cards if card.device_type == "vram"}
+    if len(sizes) > 1:
+        yield Finding(
+            Level.PROBLEM,
+            f"nodes cut their cards into slices of different sizes: {', '.join(map(str, sorted(sizes)))} MiB",
+            "one value for the whole cluster; `deploy/node.sh reslice` drains a node and changes it",
+        )
+    yield from _system(facts)
+
+
+def _versions(facts: ClusterFacts) -> Iterator[Finding]:
+    found = {node.nomad_version for node in facts.nodes if node.nomad_version}
+    if facts.agent and facts.agent.nomad_version:
+        found.add(facts.agent.nomad_version)
+    yield from _version("Nomad", found, NOMAD_MIN)
+    yield from _version("Consul", {node.consul_version for node in facts.nodes if node.consul_version}, CONSUL_MIN)
+
+
+def _version(part: str, found: set[str], least: tuple[int, int]) -> Iterator[Finding]:
+    old = sorted(version for version in found if _numbers(version) < least)
+    if old:
+        wanted = ".".join(map(str, least))
+        yield Finding(Level.PROBLEM, f"{part} {', '.join(old)} is too old", f"upgrade to {wanted} or newer")
+    elif len(found) > 1:
+        yield Finding(Level.NOTE, f"{part} runs in several versions: {', '.join(sorted(found))}", "finish the upgrade")
+    elif found:
+        yield Finding(Level.OK, f"the cluster runs {part} {next(iter(found))}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _agent(facts: ClusterFacts) -> Iterator[Finding]:
+    agent = facts.agent
+    if agent is None:
+        yield Finding(Level.NOTE, "the agent's settings cannot be read", "a token with agent:read shows them")
+        return
+    if agent.heartbeat_grace_s is not None and agent.min_heartbeat_ttl_s is not None:
+        lost_s = agent.heartbeat_grace_s + agent.min_heartbeat_ttl_s
+        text = f"a dead node is found after about {lost_s:g} s"
+        quick = lost_s <= NODE_LOST_S
+        hint = f'server {{ heartbeat_grace = "1s", min_heartbeat_ttl = "2s" }} on every server; {NODE_SH}'
+        yield Finding(Level.OK if quick else Level.NOTE, text, "" if quick else hint)
+    else:
+        yield Finding(
+            Level.NOTE, "heartbeat settings: this agent is no server", "set NOMAD_ADDR to a server to see them"
+        )
+    if agent.max_kill_timeout_s is not None and agent.max_kill_timeout_s < facts.wanted_kill_timeout_s:
+        yield Finding(
+            Level.PROBLEM,
+            f"max_kill_timeout is {agent.max_kill_timeout_s:g} s; engines get {facts.wanted_kill_timeout_s:g} s to end",
+            f'client {{ max_kill_timeout = "10m" }}; {NODE_SH}',
+        )
+
+
+def _node(facts: NodeFacts) -> Iterator[Finding]:
+    node, name = facts.node, facts.node.name
+    wrong: list[Finding] = []
+    if not node.ready:
+        wrong.append(Finding(Level.PROBLEM, f"{name}: not ready", "look at its Nomad agent"))
+    if "+" in node.vendor_plugin:
+        wrong.append(
+            Finding(
+                Level.PROBLEM,
+                f"{name}: two device plugins ({node.vendor_plugin}) give out the same cards",
+                "remove HashiCorp's nvidia plugin from plugin_dir and from the agent's configuration",
+            )
+        )
+    elif not node.cards:
+        wrong.append(
+            Finding(
+                Level.NOTE, f"{name}: no cards", "is aivailable-gpu in plugin_dir and configured? see its agent's log"
+            )
+        )
+    if CONSUL_META not in node.meta:
+        wrong.append(
+            Finding(
+                Level.PROBLEM,
+                f"{name}: the meta {CONSUL_META}, its Consul agent's address, is missing",
+                f'client {{ meta {{ {CONSUL_META} = "http://127.0.0.1:8500" }} }}; {NODE_SH}',
+            )
+        )
+    if "raw_exec" not in node.drivers:
+        wrong.append(
+            Finding(
+                Level.PROBLEM,
+                f"{name}: the task driver raw_exec, which fetches models, is off",
+                f'plugin "raw_exec" {{ config {{ enabled = true }} }}; {NODE_SH}',
+            )
+        )
+    if not facts.consul_version:
+        wrong.append(Finding(Level.PROBLEM, f"{name}: no Consul agent", f"engines cannot register; {NODE_SH}"))
+    if not facts.cni:
+        wrong.append(Finding(Level.NOTE, f"{name}: no CNI plugins", f'needed for mesh = "bridge" only; {NODE_SH}'))
+    if facts.clock_ahead_s is not None and abs(facts.clock_ahead_s) > CLOCK_OFF_S:
+        wrong.append(
+            Finding(
+                Level.PROBLEM,
+                f"{name}: its clock is {facts.clock_ahead_s:+.0f} s off ours",
+                "certificates and events go by it: run an NTP client on every node",
+            )
+        )
+    sick = [card for card in node.cards if not card.healthy]
+    wrong += [
+        Finding(Level.PROBLEM, f"{name}: card {card.name} ({card.uuid}) is unhealthy", "`aivailable nodes` shows it")
+        for card in sick
+    ]
+    count = f"{len(node.cards)} card{'s' if len(node.cards) > 1 else ''}"
+    yield from wrong or [Finding(Level.OK, f"{name}: {count}, by the plugin {node.vendor_plugin}")]
+
+
+def _system(facts: ClusterFacts) -> Iterator[Finding]:
+    if not facts.controllers and not facts.gateways:
+        yield Finding(Level.NOTE, "AIvailable itself does not run here", "start it with `aivailable up`")
+        return
+    counts = f"{facts.controllers} controllers, {facts.gateways} gateways healthy"
+    if not facts.gateways or not facts.controllers:
+        yield Finding(Level.PROBLEM, counts, "`nomad job status aivailable-gateway`; then `aivailable up` again")
+    elif facts.gateways == 1 and len(facts.nodes) > 1:
+        yield Finding(Level.NOTE, f"{counts}: one gateway is no spare", "`aivailable up` starts two")
+    else:
+        yield Finding(Level.OK, counts)
+    if not facts.leader:
+        yield Finding(Level.PROBLEM, "no controller leads", "`nomad alloc logs` of a controller says why")
