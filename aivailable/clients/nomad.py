@@ -18,8 +18,10 @@ from aivailable.clients.nomad_views import (
     ENGINE_TASK,
     FETCH_TASK,
     REPLICA_PREFIX,
+    FailedTask,
     allocation_events,
     held_instances,
+    newest_failure,
     node_events,
     node_of,
     replica_of,
@@ -72,7 +74,12 @@ class NomadCluster:
         ]
         gone = [r for r in replicas if r.state is ReplicaState.STOPPING and not r.alloc]
         started = {a["ID"]: started_s(a) for a in allocations}
-        shown = (self._with_progress(r, time.time() - started.get(r.alloc, 0.0)) for r in replicas if r not in gone)
+        now = time.time()
+        shown = (
+            self._with_progress(r, now - started.get(r.alloc, 0.0), newest_failure(by_job[r.job]))
+            for r in replicas
+            if r not in gone
+        )
         return Snapshot(nodes=nodes, replicas=tuple(shown))
 
     def _holds_any(self, node_id: str, allocations: list[Document]) -> bool:
@@ -87,7 +94,7 @@ class NomadCluster:
             self._details[stub["ID"]] = seen
         return seen[1]
 
-    def _with_progress(self, replica: Replica, since_s: float) -> Replica:
+    def _with_progress(self, replica: Replica, since_s: float, failed_task: FailedTask | None) -> Replica:
         """What a replica that is on its way last printed, or why it waits."""
         if replica.state in (ReplicaState.FETCHING, ReplicaState.LOADING):
             task = FETCH_TASK if replica.state is ReplicaState.FETCHING else ENGINE_TASK
@@ -98,8 +105,20 @@ class NomadCluster:
                 return replica
             return replace(replica, note=progress_note(replica.state, tail, since_s=since_s))
         if replica.state in (ReplicaState.PENDING, ReplicaState.LOST) and not replica.alloc:
-            return replace(replica, note="; ".join(filter(None, (replica.note, self._why_it_waits(replica.job)))))
+            failed = self._last_words_of(failed_task) if failed_task else ""
+            words = (replica.note, failed, self._why_it_waits(replica.job))
+            return replace(replica, note="; ".join(filter(None, words)))
         return replica
+
+    def _last_words_of(self, failed: FailedTask) -> str:
+        """What a task that failed printed last: its error where it named one, else its last line."""
+        try:
+            size = self._log_sizes(failed.alloc, failed.task, PROGRESS_TIMEOUT_S)["stderr"]
+            lines = self._tail(failed.alloc, failed.task, "stderr", size, PROGRESS_TIMEOUT_S).splitlines()
+        except AivailableError:
+            return ""
+        errors = [line for line in lines if line.startswith("error:")]
+        return (errors or [line for line in lines if line.strip()] or [""])[-1].strip()
 
     def _why_it_waits(self, job_id: str) -> str:
         evaluations = self._api.get(f"/v1/job/{quote(job_id)}/evaluations") or []

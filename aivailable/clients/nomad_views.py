@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -209,6 +210,24 @@ def _last_words(allocation: Document) -> str:
     if newest is not None:
         return str(newest["DisplayMessage"])
     return str(allocation.get("ClientDescription") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """A task of an allocation that failed."""
+
+    alloc: str
+    task: str
+
+
+def newest_failure(allocations: Iterable[Document]) -> FailedTask | None:
+    """The task whose failure ended the newest allocation of a job; None where the newest did not fail."""
+    newest = max(allocations, key=lambda allocation: allocation["CreateIndex"], default=None)
+    if newest is None or newest["ClientStatus"] != "failed":
+        return None
+    states = newest.get("TaskStates") or {}
+    failed = [task for task, state in states.items() if state.get("Failed") and state.get("StartedAt")]
+    return FailedTask(newest["ID"], FETCH_TASK if FETCH_TASK in failed else failed[0]) if failed else None
 
 
 def started_s(allocation: Document) -> float:

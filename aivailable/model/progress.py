@@ -21,7 +21,8 @@ def progress_note(state: ReplicaState, printed: str, *, since_s: float) -> str:
     """
     if state is ReplicaState.FETCHING:
         lines = [line.strip() for line in re.split(r"[\r\n]+", printed) if line.strip()]
-        return lines[-1][:LENGTH_MAX] if lines else ""
+        said = [line for line in lines if not line.startswith("hint:")]
+        return said[-1][:LENGTH_MAX] if said else ""
     if state is not ReplicaState.LOADING:
         return ""
     percents = _PERCENT.findall(printed)

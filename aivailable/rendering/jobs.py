@@ -82,6 +82,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "model": spec.model,
         "fetch": _fetch(placement, settings),
         "hub_variable": settings.hub_variable,
+        "hub_endpoint": settings.hub_endpoint,
         "model_path": _seen_at(placement, settings, volume),
         "volume": volume,
         "flags": placement.flags,

@@ -25,6 +25,7 @@ class Hub:
     ignore_ranges: bool = False
     corrupt: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
     url: str = ""
 
     def data_requests(self) -> list[tuple[str, str]]:
@@ -41,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlparse(self.path).path)
         self.server.hub.requests.append((path, self.headers.get("range", "")))
+        self.server.hub.tokens.add(self.headers.get("authorization", "").removeprefix("Bearer "))
         if path.startswith("/api/models/"):
             repo, _, revision = path.removeprefix("/api/models/").partition("/revision/")
             self.metadata(repo, revision or "main")
@@ -102,18 +104,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, hub: Hub, address: str) -> None:
+        super().__init__((address, 0), Handler)
         self.hub = hub
 
 
 @contextmanager
-def fake_hub() -> Iterator[Hub]:
+def fake_hub(address: str = "127.0.0.1") -> Iterator[Hub]:
     hub = Hub()
-    server = Server(hub)
+    server = Server(hub, address)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hub.url = f"http://{address}:{server.server_address[1]}"
     try:
         yield hub
     finally:

@@ -33,10 +33,10 @@ class Life:
     rack: Rack
     environment: dict[str, str]
 
-    def run(self, *arguments: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*PROGRAM, *arguments],
-            env={**os.environ, **self.rack.environment(), **self.environment, "AIVAILABLE_DEPLOY_TIMEOUT_S": "50"},
+            env={**os.environ, "AIVAILABLE_DEPLOY_TIMEOUT_S": "50", **self.rack.environment(), **self.environment},
             capture_output=True,
             text=True,
             check=False,

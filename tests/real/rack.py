@@ -55,6 +55,11 @@ class Rack:
     def consul(self) -> str:
         return f"http://{self.address(SERVER)}:8500"
 
+    @property
+    def outside(self) -> str:
+        """The address under which nodes reach what runs beside the rack."""
+        return f"10.213.{self.number}.1"
+
     def namespace(self, node: str) -> str:
         return f"aiv{self.number}-{node}"
 
@@ -80,7 +85,7 @@ class Rack:
 
     def build(self) -> None:
         _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("addr", "add", f"10.213.{self.number}.1/24", "dev", self.bridge)
+        _ip("addr", "add", f"{self.outside}/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
         for node in (SERVER, *NODES):
             space, inside = self.namespace(node), self.link(node)
@@ -90,7 +95,7 @@ class Rack:
             _ip("-n", space, "addr", "add", f"{self.address(node)}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
             _ip("-n", space, "link", "set", "lo", "up")
-            _ip("-n", space, "route", "add", "default", "via", f"10.213.{self.number}.1")
+            _ip("-n", space, "route", "add", "default", "via", self.outside)
         shutil.copy(shipped("examples") / "demo-inventory.toml", self.inventory())
         plugins = self.folder / "plugins"
         plugins.mkdir()
