@@ -1,4 +1,4 @@
-"""How long a user waits: `--help`, and the demo from its start to the answer and the end of every process.
+"""How long one waits: a user for `--help` and the demo (to the end of every process), Nomad for the plugin's handshake.
 
 `python -m bench.startup [--json] [--runs N]`
 """
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from aivailable.devices.launch import COOKIE, COOKIE_NAME
 from bench.tables import show
 
 PROGRAM = [sys.executable, "-c", "from aivailable.cli.main import main; main()"]
@@ -25,8 +26,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bare = [_seconds([sys.executable, "-c", "pass"]) for _ in range(options.runs)]
     help_ = [_seconds([*PROGRAM, "--help"]) for _ in range(options.runs)]
     demo = [_demo_seconds() for _ in range(options.runs)]
-    rows = {"python -c pass": bare, "aivailable --help": help_, "aivailable demo --once": demo}
-    show("What a user waits for", rows, "s", as_json=options.json)
+    plugin = [_plugin_seconds() for _ in range(options.runs)]
+    rows = {
+        "python -c pass": bare,
+        "aivailable --help": help_,
+        "aivailable-gpu: handshake": plugin,
+        "aivailable demo --once": demo,
+    }
+    show("What one waits for", rows, "s", as_json=options.json)
+
+
+def _plugin_seconds() -> float:
+    """From the plugin's start to its handshake line, as Nomad starts it."""
+    with tempfile.TemporaryDirectory() as sockets:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aivailable.devices"],
+            env={**os.environ, COOKIE_NAME: COOKIE, "PLUGIN_UNIX_SOCKET_DIR": sockets},
+            stdout=subprocess.PIPE,
+        )
+        with process:
+            line = process.stdout.readline() if process.stdout else b""
+            took = time.perf_counter() - begin
+            process.terminate()
+    if not line.startswith(b"1|2|unix|"):
+        raise RuntimeError(f"no handshake: {line!r}")
+    return took
 
 
 def _demo_seconds() -> float:

@@ -14,15 +14,14 @@ import click
 
 from aivailable.cli.connection import connect, read_settings
 from aivailable.cli.console import notes, out
-from aivailable.cli.deploy import refuse_impossible
+from aivailable.cli.deploy import refuse_impossible, wait_until_served
 from aivailable.cli.fleet_input import fleet_from_file, read_text
-from aivailable.cli.following import show
 from aivailable.cli.plan import timed_plan
 from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
 from aivailable.clients.chat import ChatRequest, stream_chat
 from aivailable.controller.fleetstore import read_fleet, write_fleet
-from aivailable.controller.follow import follow
+from aivailable.controller.journal import read_decisions
 from aivailable.controller.observe import observe
 from aivailable.controller.one_machine import Running, one_machine
 from aivailable.controller.sources import Sources
@@ -102,10 +101,11 @@ def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:
     made = timed_plan(fleet, snapshot)
     out.print(plan_view(made, snapshot))
     refuse_impossible(made)
+    before = read_decisions(running.registry)
     write_fleet(running.registry, fleet, seen=read_fleet(running.registry))
     out.print()
     notes.print("Engines start; real ones, on the CPU, because the cards are simulated:")
-    show(follow(fleet, running.cluster, running.registry, timeout_s=timeout_s))
+    wait_until_served(running.cluster, running.registry, fleet, before, timeout_s)
 
 
 def _ask(running: Running, fleet: Fleet) -> None:

@@ -21,6 +21,7 @@ from aivailable.errors import GaveUpError, PermanentError, UserError
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Plan
 from aivailable.model.replica import Replica
+from aivailable.seams import Cluster, Registry
 
 LOG_TAIL_LINES = 8
 
@@ -68,30 +69,31 @@ def command(
     try:
         notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
         if not detach:
-            wait_until_served(connection, wanted, before)
+            timeout_s = connection.settings.deploy_timeout_s
+            wait_until_served(connection.cluster, connection.registry, wanted, before, timeout_s)
     except KeyboardInterrupt:
         raise GaveUpError(
             "stopped watching; the fleet is written and the cluster works on", hint="see `aivailable status`"
         ) from None
 
 
-def wait_until_served(connection: Connection, fleet: Fleet, before: Collection[Decision]) -> None:
+def wait_until_served(
+    cluster: Cluster, registry: Registry, fleet: Fleet, before: Collection[Decision], timeout_s: float
+) -> None:
     """Follow until every replica that has a place serves; `before` is what controllers had decided before.
 
     Raises:
-        GaveUpError: It took longer than the setting `deploy_timeout_s`.
+        GaveUpError: It took longer than `timeout_s`.
         PermanentError: Some replicas have no place, or do not start.
     """
-    timeout_s = connection.settings.deploy_timeout_s
-    looks = follow(fleet, connection.cluster, connection.registry, timeout_s=timeout_s, before=before)
-    last = following.show(looks)
+    last = following.show(follow(fleet, cluster, registry, timeout_s=timeout_s, before=before))
     if last.refused:
         raise PermanentError(
             "\n".join(last.refused), hint="correct the model and deploy again, or `aivailable stop` it"
         )
     if last.failed:
         raise PermanentError(
-            "\n".join(line for replica in last.failed for line in _why_it_failed(connection, replica)),
+            "\n".join(line for replica in last.failed for line in _why_it_failed(cluster, replica)),
             hint="the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it",
         )
     if last.unplaced:
@@ -102,9 +104,9 @@ def wait_until_served(connection: Connection, fleet: Fleet, before: Collection[D
     notes.print("everything serves")
 
 
-def _why_it_failed(connection: Connection, replica: Replica) -> list[str]:
+def _why_it_failed(cluster: Cluster, replica: Replica) -> list[str]:
     """The reason, and the last lines of the engine's log."""
-    tail = connection.cluster.logs(replica.job, tail_lines=LOG_TAIL_LINES)
+    tail = cluster.logs(replica.job, tail_lines=LOG_TAIL_LINES)
     return [f"{replica.model} #{replica.replica} does not start: {replica.note}", *(f"  | {line}" for line in tail)]
 
 

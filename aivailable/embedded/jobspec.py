@@ -35,10 +35,7 @@ def parse_job(text: str) -> Job:
     group_name, group = body.labelled_one("group")
     if group.number("count", 1) != 1:
         raise not_imitated(f"job {job_id}: count other than 1")
-    ui = body.optional_block("ui")
-    description = ui.text("description", "") if ui else ""
-    if ui:
-        ui.done()
+    description = _description(body.optional_block("ui"))
     job = Job(
         id=job_id,
         group=group_name,
@@ -58,6 +55,19 @@ def parse_job(text: str) -> Job:
     body.done()
     _check_whole(job)
     return job
+
+
+def _description(ui: Block | None) -> str:
+    """The job's description for people; links are read, and shown nowhere."""
+    if ui is None:
+        return ""
+    description = ui.text("description", "")
+    for link in ui.blocks("link"):
+        link.text("label")
+        link.text("url")
+        link.done()
+    ui.done()
+    return description
 
 
 def _check_whole(job: Job) -> None:

@@ -41,6 +41,8 @@ class Rack:
 
     folder: Path
     number: int
+    models_mib: int = 0
+    """Size of the disk for model files; 0: as much as this machine has."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -97,6 +99,11 @@ class Rack:
             _ip("-n", space, "link", "set", "lo", "up")
             _ip("-n", space, "route", "add", "default", "via", self.outside)
         shutil.copy(shipped("examples") / "demo-inventory.toml", self.inventory())
+        models = self.folder / "models"
+        models.mkdir()
+        if self.models_mib:
+            size = f"size={self.models_mib}m"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(models)], check=True)
         plugins = self.folder / "plugins"
         plugins.mkdir()
         wrapper = plugins / "aivailable-gpu"
@@ -249,17 +256,18 @@ class Rack:
                 subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
             subprocess.run(["ip", "link", "del", self.link(node)], check=False, capture_output=True)
             subprocess.run(["ip", "netns", "del", self.namespace(node)], check=False, capture_output=True)
+        subprocess.run(["umount", "-l", str(self.folder / "models")], check=False, capture_output=True)
         subprocess.run(["ip", "link", "del", self.bridge], check=False, capture_output=True)
 
 
 @contextlib.contextmanager
-def rack(*, acl: bool = False) -> Iterator[Rack]:
+def rack(*, acl: bool = False, models_mib: int = 0) -> Iterator[Rack]:
     """A running rack, ended whatever happens.
 
     In a folder with a short name: the task API's socket lies deep below it, and a socket's path has 107 bytes at most.
     """
     with tempfile.TemporaryDirectory(prefix="aiv", ignore_cleanup_errors=True) as folder:
-        built = Rack(folder=Path(folder), number=_free_number())
+        built = Rack(folder=Path(folder), number=_free_number(), models_mib=models_mib)
         try:
             built.build()
             built.start(acl=acl)

@@ -1,5 +1,6 @@
 """Model files on the nodes of a real cluster: brought once, with the token of a Nomad variable; failures in words."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ pytestmark = [
 REPO = "org/small"
 FILE = "small.gguf"
 MIB = 1024 * 1024
+DISK_MIB = 400
 ONE_CARD = """
 [[model]]
 name = "{name}"
@@ -46,11 +48,10 @@ class Here:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Here]:
-    with rack() as running, fake_hub(running.outside) as hub:
+    with rack(models_mib=DISK_MIB) as running, fake_hub(running.outside) as hub:
         weights = smollm2().read_bytes()
         hub.files[REPO] = {FILE: weights, "gone.gguf": weights + b"1", "large.gguf": weights + b"2"}
         models = running.folder / "models"
-        models.mkdir()
         environment = {
             "AIVAILABLE_LLAMACPP_COMMAND": STAND_IN,
             "AIVAILABLE_HUB_ENDPOINT": hub.url,
@@ -116,11 +117,11 @@ def test_a_repository_that_is_closed_meanwhile_is_told_in_words(here: Here, tmp_
 
 
 def test_a_full_disk_is_told_in_words(here: Here, tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(here.models)], check=True)
-    try:
-        done = here.life.run("deploy", fleet(tmp_path, "large", "large.gguf"), "--yes")
-    finally:
-        subprocess.run(["umount", "-l", str(here.models)], check=True)
+    left = shutil.disk_usage(here.models).free - 20 * MIB
+    (here.models / "filler").write_bytes(bytes(left))
 
+    done = here.life.run("deploy", fleet(tmp_path, "large", "large.gguf"), "--yes")
+
+    (here.models / "filler").unlink()
     assert done.returncode == 1, done.stdout + done.stderr
     assert "No space left on device" in done.stderr
