@@ -188,6 +188,7 @@ class Allocation:
         finally:
             self._pid = None
             self._host.processes.ended(process.pid)
+            await process.wait()  # it was killed at the latest just now; asyncio must see its end before the loop's
             self._publish([replace(instance, passing=False) for instance in self.instances])
 
     async def _stop_in_order(self, process: asyncio.subprocess.Process, task: Task) -> None:
