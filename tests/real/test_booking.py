@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from aivailable.clients.nomad import NomadCluster
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.settings import NomadSettings
 from tests.embedded.jobs import job, shell
-from tests.processes import eventually
+from tests.processes import ROOT, eventually
 from tests.real.life import Life
 from tests.real.rack import rack, why_not
 
@@ -22,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one"),
 ]
 
+GOLDEN = sorted((ROOT / "tests" / "rendering" / "golden").glob("*.nomad.hcl"))
 SLEEP = shell("exec sleep 300")
 STUBBORN = shell("trap '' TERM INT; while true; do sleep 1; done")
 JOBS = [f"llm-m-{number}-00000000" for number in range(4)]
@@ -170,3 +172,31 @@ def test_a_foreign_job_on_our_cards_is_seen(life: Life, cluster: NomadCluster) -
     assert cluster.snapshot().replicas == ()
     cluster.stop("someone-elses")
     eventually(lambda: free(cluster, life) == 30, timeout_s=WAIT_S)
+
+
+def test_a_card_that_a_stranger_uses_is_refused_in_the_tasks_events(life: Life, cluster: NomadCluster) -> None:
+    whole = life.rack.inventory().read_text()
+    life.rack.inventory().write_text(whole.replace('name = "Tesla T4"\n', 'name = "Tesla T4"\nforeign_mib = 9000\n'))
+    try:
+        register(life, text(life, 0, 20))
+
+        said = eventually(
+            lambda: [e.text for e in cluster.events(50) if "are held by what is no task of Nomad" in e.text],
+            timeout_s=WAIT_S,
+        )
+        assert "card Tesla T4" in said[0]
+        assert "is short of 3880 MiB" in said[0]
+        eventually(lambda: (c := cluster.snapshot().card(t4(life))) and c.foreign_mib == 9216, timeout_s=WAIT_S)
+    finally:
+        life.rack.inventory().write_text(whole)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.name)
+def test_nomad_takes_every_golden_job(life: Life, golden: Path) -> None:
+    """Also those that need Docker or a vendor's runtime, which are not run."""
+    with httpx.Client(base_url=f"{life.rack.nomad}/v1", trust_env=False, timeout=10) as nomad:
+        parsed = nomad.put("/jobs/parse", json={"JobHCL": golden.read_text(), "Canonicalize": True})
+        assert parsed.status_code == 200, parsed.text
+        checked = nomad.put("/validate/job", json={"Job": parsed.json()}).json()
+
+    assert (checked.get("ValidationErrors") or [], checked.get("Error", "")) == ([], "")
