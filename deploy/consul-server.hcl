@@ -1,0 +1,3 @@
+# Consul, servers only. Written by deploy/node.sh.
+server           = true
+bootstrap_expect = @SERVERS@
