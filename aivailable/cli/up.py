@@ -56,7 +56,8 @@ def _follow(connection: Connection, copies: int) -> SystemLook:
 def _own_events(connection: Connection) -> list[ClusterEvent]:
     """What went wrong with our own jobs' tasks; what goes as it should is not worth a line."""
     own = require_nomad(connection, "up").events_of((CONTROLLER_JOB, GATEWAY_JOB), EVENTS_SHOWN)
-    return [event for event in own if any(word in event.text for word in ("Exit", "fail", "Fail", "refuse"))]
+    wrong = ("Exit Code", "fail", "Fail", "refuse")
+    return [e for e in own if any(word in e.text for word in wrong) and not e.text.endswith("Exit Code: 0")]
 
 
 def _key(event: ClusterEvent) -> tuple[float, str, str]:

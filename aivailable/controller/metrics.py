@@ -1,9 +1,12 @@
 """What Prometheus may read of a controller and of the cards."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from socketserver import TCPServer, ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -53,11 +56,14 @@ class Metrics:
             UserError: The port cannot be used.
         """
         try:
-            server, thread = start_http_server(port, addr=address, registry=self._registry)
+            server = _Server((address, port), _Handler)
         except OSError as error:
             raise UserError(
                 f"{address}:{port}: {error.strerror}", hint="set AIVAILABLE_CONTROLLER_PORT to another port"
             ) from error
+        server.set_app(make_wsgi_app(self._registry))
+        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
         try:
             yield
         finally:
@@ -87,6 +93,25 @@ class Metrics:
             self._serving.labels(model).set(_serving(step.snapshot, model))
         for model, seconds in self._losses.look(step.snapshot, wanted, step.at_s):
             self._reallocation_s.labels(model).observe(seconds)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each request on a thread of its own."""
+
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without the base class's search for this host's name: with no DNS that takes ten seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps health checks, one a second, out of the log."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
 
 
 class _Losses:

@@ -1,0 +1,93 @@
+"""What Prometheus reads of a controller, over HTTP as it does."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from aivailable.controller.apply import Outcome
+from aivailable.controller.loop import Step
+from aivailable.controller.metrics import Metrics
+from aivailable.errors import RetryableError, UserError
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.placement import plan
+from tests.processes import free_port
+from tests.samples import fleet, model, rack
+
+WANTED = fleet(model("m", replicas=2))
+
+
+def step(at_s: float, *states: ReplicaState) -> Step:
+    """A round that saw replicas in these states."""
+    empty = rack()
+    made = plan(WANTED, empty)
+    replicas = tuple(
+        Replica(model="m", variant="v", replica=number, job=f"llm-m-{number}-00000000", state=state)
+        for number, state in enumerate(states)
+    )
+    outcomes = tuple(Outcome(action=action, text="x") for action in made.actions) if at_s == 0 else ()
+    return Step(at_s=at_s, snapshot=replace(empty, replicas=replicas), plan=made, outcomes=outcomes, plan_s=0.01)
+
+
+def read(metrics: Metrics) -> dict[str, float]:
+    port = free_port()
+    with metrics.served("127.0.0.1", port):
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_a_leader_shows_what_is_wanted_serving_and_how_long_a_loss_took() -> None:
+    metrics = Metrics(lambda: {"GPU-node1-1": 100})
+    metrics.leads(leading=True)
+    metrics.stepped(step(0.0, ReplicaState.SERVING, ReplicaState.SERVING))
+    metrics.stepped(step(10.0, ReplicaState.LOST, ReplicaState.SERVING))
+    metrics.stepped(step(13.0, ReplicaState.LOADING, ReplicaState.SERVING))
+    metrics.stepped(step(17.5, ReplicaState.SERVING, ReplicaState.SERVING))
+
+    found = read(metrics)
+
+    assert found["aivailable_leading"] == 1
+    assert found['aivailable_replicas_wanted{model="m"}'] == 2
+    assert found['aivailable_replicas_serving{model="m"}'] == 2
+    assert found['aivailable_reallocation_seconds_count{model="m"}'] == 1
+    assert found['aivailable_reallocation_seconds_sum{model="m"}'] == 7.5
+    assert found["aivailable_plan_seconds_count"] == 4
+    assert found['aivailable_actions_total{kind="start",outcome="done"}'] == 2
+    card = '{card="GPU-node1-1",name="Tesla T4",node="node1"}'
+    assert found[f"aivailable_vram_total_bytes{card}"] == 15360 * 2**20
+    assert found[f"aivailable_vram_claimed_bytes{card}"] == 0
+    assert found[f"aivailable_vram_used_bytes{card}"] == 100 * 2**20
+    assert found[f"aivailable_card_healthy{card}"] == 1
+
+
+def test_who_does_not_lead_shows_no_cluster() -> None:
+    metrics = Metrics(dict)
+    metrics.leads(leading=True)
+    metrics.stepped(step(0.0, ReplicaState.SERVING))
+    metrics.leads(leading=False)
+
+    assert not [name for name in read(metrics) if name.startswith(("aivailable_replicas", "aivailable_vram"))]
+
+
+def test_an_agent_that_does_not_answer_hides_only_what_is_in_use() -> None:
+    def fails() -> dict[str, int]:
+        raise RetryableError("no answer")
+
+    metrics = Metrics(fails)
+    metrics.leads(leading=True)
+    metrics.stepped(step(0.0))
+
+    found = read(metrics)
+    assert any(name.startswith("aivailable_vram_total_bytes") for name in found)
+    assert not any(name.startswith("aivailable_vram_used_bytes") for name in found)
+
+
+def test_a_taken_port_is_told_with_the_setting() -> None:
+    port = free_port()
+    with (
+        Metrics(dict).served("127.0.0.1", port),
+        pytest.raises(UserError, match="AIVAILABLE_CONTROLLER_PORT"),
+        Metrics(dict).served("127.0.0.1", port),
+    ):
+        pass
