@@ -10,7 +10,10 @@ import httpx
 import pytest
 
 from aivailable.cli.main import VERBS
+from aivailable.devices.config import SCHEMA
+from aivailable.devices.slices import device_groups
 from aivailable.fleetfile import OWNED_FLAGS, parse_fleet
+from aivailable.model.cards import Card, Vendor
 from aivailable.settings import PREFIX, Settings
 from tests.cli.running import Demo, demo
 from tests.processes import ROOT
@@ -106,3 +109,22 @@ def test_the_fleet_files_shown_are_fleet_files() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_plugins_configuration_and_attributes_are_in_the_docs() -> None:
+    text = (ROOT / "docs" / "device-plugin.md").read_text()
+    card = Card(
+        uuid="u",
+        index=0,
+        vendor=Vendor.AMD,
+        name="n",
+        total_mib=512,
+        compute_capability=1.0,
+        gfx="gfx906",
+        bandwidth_gb_s=1.0,
+        driver_version="1",
+        pci="1",
+        foreign_mib=1,
+    )
+    for name in (*SCHEMA, *device_groups([card])[0].attributes):
+        assert f"`{name}`" in text, name
