@@ -1,14 +1,9 @@
 """`aivailable controller`: the loop of a real cluster; a Nomad job runs it, several at once."""
 
-import logging
-import signal
-import sys
-import threading
-from types import FrameType
-
 import click
 
 from aivailable.cli.connection import connect, require_nomad
+from aivailable.cli.serving import log_to_stderr, stopped_by_signal
 from aivailable.controller.loop import Controller
 from aivailable.controller.metrics import Metrics
 
@@ -21,24 +16,10 @@ def command(cluster: str | None, address: str) -> None:
 
     `aivailable up` registers the job that runs it.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    log_to_stderr()
     connection = connect(cluster)
     nomad = require_nomad(connection, "controller")
     stop = stopped_by_signal()
     metrics = Metrics(nomad.cards_in_use)
     with metrics.served(address, connection.settings.controller_port):
         Controller(connection.cluster, connection.registry, connection.settings, watcher=metrics).run(stop)
-
-
-def stopped_by_signal() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop

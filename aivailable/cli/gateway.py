@@ -1,13 +1,11 @@
 """`aivailable gateway`: one gateway of a real cluster, an Envoy and its feeder; a Nomad job runs it."""
 
-import logging
-import sys
 from pathlib import Path
 
 import click
 
 from aivailable.cli.connection import connect, require_nomad
-from aivailable.cli.controller import stopped_by_signal
+from aivailable.cli.serving import log_to_stderr, stopped_by_signal
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
 
@@ -25,8 +23,7 @@ def command(cluster: str | None, directory: Path) -> None:
 
     `aivailable up` registers the job that runs it.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    log_to_stderr()
     connection = connect(cluster)
     require_nomad(connection, "gateway")
     stop = stopped_by_signal()

@@ -3,11 +3,10 @@
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aivailable.devices.inventory import CardProcess, Reading
+from aivailable.devices.inventory import CardProcess, Reading, unhealthy, with_vanished
 from aivailable.errors import RetryableError
 from aivailable.model.cards import Card, Vendor
 
@@ -50,9 +49,7 @@ class AmdInventory:
             self._smi = None
             raise RetryableError(f"AMD SMI does not answer: {error}") from error
         found = [reading for index, handle in enumerate(handles) if (reading := self._card(smi, handle, index))]
-        now = {reading.card.uuid: reading for reading in found}
-        gone = {uuid: _unhealthy(seen, "the card has gone") for uuid, seen in self._seen.items() if uuid not in now}
-        self._seen = {**now, **gone}
+        self._seen = with_vanished(found, self._seen)
         return tuple(self._seen.values())
 
     def _opened(self) -> Any:
@@ -85,7 +82,7 @@ class AmdInventory:
             return _judged(_reading(smi, handle, index, self._pci_devices), smi, handle)
         except smi.AmdSmiException as error:
             seen = next((seen for seen in self._seen.values() if seen.card.index == index), None)
-            return _unhealthy(seen, f"the card does not answer: {error}") if seen else None
+            return unhealthy(seen, f"the card does not answer: {error}") if seen else None
 
 
 def _reading(smi: Any, handle: Any, index: int, pci_devices: Path) -> Reading:
@@ -168,11 +165,11 @@ def _judged(reading: Reading, smi: Any, handle: Any) -> Reading:
     """The reading with the card's health."""
     errors = _asked(smi, lambda: _number(smi.amdsmi_get_gpu_total_ecc_count(handle)["uncorrectable_count"]), None)
     if errors:
-        return _unhealthy(reading, f"{errors:.0f} uncorrectable ECC errors since the driver was loaded: reset the card")
+        return unhealthy(reading, f"{errors:.0f} uncorrectable ECC errors since the driver was loaded: reset the card")
     pages: tuple[Any, ...] = _asked(smi, lambda: tuple(smi.amdsmi_get_gpu_bad_page_info(handle)), ())
     waiting = [page for page in pages if isinstance(page, Mapping) and "PENDING" in str(page.get("status"))]
     if waiting:
-        return _unhealthy(reading, f"{len(waiting)} bad pages wait to be taken out of use: reset the card")
+        return unhealthy(reading, f"{len(waiting)} bad pages wait to be taken out of use: reset the card")
     return reading
 
 
@@ -203,7 +200,3 @@ def _asked(smi: Any, question: Callable[[], T], otherwise: T) -> T:
         return question()
     except (smi.AmdSmiLibraryException, AttributeError, KeyError):
         return otherwise
-
-
-def _unhealthy(reading: Reading, why: str) -> Reading:
-    return replace(reading, card=replace(reading.card, healthy=False), why=why)

@@ -1,6 +1,7 @@
 """The seam to whatever knows the cards of this node, and what it says of each card."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from aivailable.model.cards import Card
@@ -31,6 +32,18 @@ class Reading:
     utilization_percent: float | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+
+
+def unhealthy(reading: Reading, why: str) -> Reading:
+    """The reading as that of an unhealthy card."""
+    return replace(reading, card=replace(reading.card, healthy=False), why=why)
+
+
+def with_vanished(found: Iterable[Reading], seen: Mapping[str, Reading]) -> dict[str, Reading]:
+    """What was found, by uuid, and of the cards seen before those that are missing now, as unhealthy ones."""
+    now = {reading.card.uuid: reading for reading in found}
+    gone = {uuid: unhealthy(reading, "the card has gone") for uuid, reading in seen.items() if uuid not in now}
+    return {**now, **gone}
 
 
 class Inventory(Protocol):

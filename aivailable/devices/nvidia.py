@@ -2,10 +2,9 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, TypeVar
 
-from aivailable.devices.inventory import CardProcess, Reading
+from aivailable.devices.inventory import CardProcess, Reading, unhealthy, with_vanished
 from aivailable.errors import RetryableError
 from aivailable.model.cards import Card, Vendor
 
@@ -55,9 +54,7 @@ class NvidiaInventory:
         except nvml.NVMLError as error:
             self._nvml = None
             raise RetryableError(f"NVML does not answer: {error}") from error
-        now = {reading.card.uuid: reading for reading in found}
-        gone = {uuid: _unhealthy(seen, "the card has gone") for uuid, seen in self._seen.items() if uuid not in now}
-        self._seen = {**now, **gone}
+        self._seen = with_vanished(found, self._seen)
         return tuple(self._seen.values())
 
     def _opened(self) -> Any:
@@ -93,7 +90,7 @@ class NvidiaInventory:
             for seen in self._seen.values():
                 parent = self._parents.get(seen.card.uuid)
                 if index in (seen.card.index, seen.card.index // MIG_INDEX_STEP - 1 if parent else -1):
-                    yield _unhealthy(seen, f"the card does not answer: {error}")
+                    yield unhealthy(seen, f"the card does not answer: {error}")
 
     def _instances(self, nvml: Any, card: Any, index: int, parent: str) -> Iterator[Reading]:
         for number in range(_asked(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(card), 0)):
@@ -114,7 +111,7 @@ class NvidiaInventory:
             why = f"XID {self._xids[uuid]}: reset the card, then restart the Nomad agent"
         elif why_memory := _bad_memory(nvml, handle):
             why = why_memory
-        return _unhealthy(reading, why) if why else reading
+        return unhealthy(reading, why) if why else reading
 
     def _watch(self, nvml: Any, handle: Any, uuid: str) -> None:
         """Have the driver note critical XIDs of a card; cards too old for it are watched by the rest only."""
@@ -220,10 +217,6 @@ def _asked(nvml: Any, question: Callable[[], T], otherwise: T) -> T:
         return question()
     except absent:
         return otherwise
-
-
-def _unhealthy(reading: Reading, why: str) -> Reading:
-    return replace(reading, card=replace(reading.card, healthy=False), why=why)
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from aivailable.devices.amd import AmdInventory
 from aivailable.devices.config import PluginConfig, keep_slice_size, read_config
 from aivailable.devices.holders import PROC, Holdings, Task, holdings, running_tasks
-from aivailable.devices.inventory import Inventory, Reading
+from aivailable.devices.inventory import Inventory, Reading, unhealthy
 from aivailable.devices.nvidia import NvidiaInventory
 from aivailable.devices.simulated import SimulatedInventory
 from aivailable.devices.slices import DeviceGroup, Reservation, device_groups, reserve
@@ -138,8 +138,7 @@ class Plugin:
                     self._complaints[inventory.name] = text
                     self._log("warn", text)
                 self._readings[inventory.name] = tuple(
-                    replace(reading, card=replace(reading.card, healthy=False), why=error.message)
-                    for reading in self._readings.get(inventory.name, ())
+                    unhealthy(reading, error.message) for reading in self._readings.get(inventory.name, ())
                 )
         return self._all_readings()
 

@@ -4,11 +4,10 @@ import difflib
 import tomllib
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aivailable.devices.inventory import CardProcess, Reading
+from aivailable.devices.inventory import CardProcess, Reading, with_vanished
 from aivailable.errors import RetryableError, UserError
 from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
 
@@ -68,13 +67,7 @@ class SimulatedInventory:
         return tuple(self._seen.values())
 
     def _take(self, node: Node) -> None:
-        now = {card.uuid: _reading(card) for card in node.cards}
-        lost = {
-            uuid: replace(seen, card=replace(seen.card, healthy=False), why="the card has gone")
-            for uuid, seen in self._seen.items()
-            if uuid not in now
-        }
-        self._seen = {**now, **lost}
+        self._seen = with_vanished(map(_reading, node.cards), self._seen)
 
 
 def _reading(card: Card) -> Reading:
