@@ -49,7 +49,7 @@ bench: .venv/dev.stamp
 
 .venv/dev.stamp: .venv/demo.stamp
 	@echo "Installing what tests and linters need into .venv …"
-	@$(PIP) --editable '.[demo,cluster,test]'
+	@$(PIP) --editable '.[demo,cluster,exact,test]'
 	@touch $@
 
 clean:

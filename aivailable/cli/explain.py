@@ -1,5 +1,6 @@
 """`aivailable explain`: every card's answer for one model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import click
@@ -14,8 +15,7 @@ from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.history import history
 from aivailable.controller.observe import observe
 from aivailable.model.fleet import Fleet
-from aivailable.placement.candidates import Candidate, Refused, candidates
-from aivailable.placement.ledger import Ledger
+from aivailable.placement.answers import Answer, answers
 
 EVENTS_SEARCHED = 1000
 EVENTS_SHOWN = 10
@@ -33,9 +33,8 @@ def command(cluster: str | None, model: str) -> None:
     snapshot = observe(connection.cluster, connection.registry)
     mine = tuple(replica for replica in snapshot.replicas if replica.model == model)
     out.print(replicas_view(Fleet(models=(spec,)), replace(snapshot, replicas=mine)))
-    found, refused = candidates(fleet, spec, snapshot, Ledger(snapshot))
     out.print(Text("\nOne more replica, card by card", style="bold"))
-    out.print(_cards_table(found, refused, several=len(spec.variants) > 1))
+    out.print(_cards_table(answers(fleet, spec, snapshot), several=len(spec.variants) > 1))
     about = f"{spec.slug} #"
     entries = [
         e
@@ -46,24 +45,18 @@ def command(cluster: str | None, model: str) -> None:
     out.print(events_view(entries[-EVENTS_SHOWN:]))
 
 
-def _cards_table(found: list[Candidate], refused: list[Refused], *, several: bool) -> Table:
+def _cards_table(found: Sequence[Answer], *, several: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("Node", "Card", *(("Variant",) if several else ()), "Answer"):
         table.add_column(heading, no_wrap=heading == "Node", overflow="fold")
-    rows: list[tuple[str, int, str, str, Text]] = [
-        (c.node.name, c.card.index, c.card.name, c.variant.source, _takes(c)) for c in found
-    ]
-    rows += [(r.node.name, r.card.index, r.card.name, r.variant.source, _refuses(r)) for r in refused]
-    for node, _, card, variant, answer in sorted(rows, key=lambda row: row[:2]):
-        table.add_row(node, card, *((variant,) if several else ()), answer)
+    for answer in found:
+        variant = (answer.variant.source,) if several else ()
+        table.add_row(answer.node.name, answer.card.name, *variant, _told(answer))
     return table
 
 
-def _takes(candidate: Candidate) -> Text:
-    claim_mib = candidate.card.slices_for(candidate.footprint.claim_mib) * candidate.card.slice_mib
-    return Text(f"can take it: {claim_mib} MiB, {candidate.hole_mib} MiB stay free", style="green")
-
-
-def _refuses(refused: Refused) -> Text:
-    short = f"; {refused.short_mib} MiB short" if refused.short_mib else ""
-    return Text(f"{refused.rule}: {refused.text}{short}", style="yellow")
+def _told(answer: Answer) -> Text:
+    if answer.takes:
+        return Text(answer.text, style="green")
+    short = f"; {answer.short_mib} MiB short" if answer.short_mib else ""
+    return Text(f"{answer.rule}: {answer.text}{short}", style="yellow")

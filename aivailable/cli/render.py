@@ -33,5 +33,8 @@ def command(cluster: str | None, file: Path, snapshot_file: Path | None, folder:
             (folder / f"{job.id}.nomad.hcl").write_text(job.text)
             notes.print(f"{folder / job.id}.nomad.hcl")
     if made.unplaced:
-        missing = ", ".join(f"{u.model} replica {u.replica}" for u in made.unplaced)
+        missing = ", ".join(
+            f"{u.model} replica {u.replica}" + (f" and {u.count - 1} more" if u.count > 1 else "")
+            for u in made.unplaced
+        )
         raise UserError(f"not placed, so not rendered: {missing}", hint="`aivailable plan` says why")

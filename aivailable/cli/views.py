@@ -14,6 +14,7 @@ from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Action, CardUse, Plan, Stop, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
+from aivailable.placement import Hole, Survival
 
 BAR_WIDTH = 10
 """Blocks of one bar; with it every table of cards fits 80 columns."""
@@ -131,7 +132,9 @@ def _model_of(action: Action) -> str:
 
 
 def _unplaced_view(unplaced: Unplaced) -> RenderableType:
-    lines = [Text(f"\n{unplaced.model}, replica {unplaced.replica}, is not placed", style="bold red")]
+    more = unplaced.count - 1
+    others = f" and {more} more of it are" if more else " is"
+    lines = [Text(f"\n{unplaced.model}, replica {unplaced.replica},{others} not placed", style="bold red")]
     for reason in unplaced.reasons:
         cards = "card" if reason.count == 1 else "cards"
         lines.append(Text(f"  {reason.rule} ({reason.count} {cards}): {reason.text}"))
@@ -143,6 +146,31 @@ def _unplaced_view(unplaced: Unplaced) -> RenderableType:
     if unplaced.would_help:
         lines.append(Text("  would help: " + "; or ".join(unplaced.would_help)))
     return Group(*lines)
+
+
+def survival_view(nodes: Sequence[str], models: Sequence[Survival]) -> RenderableType:
+    """What is left of every model when nodes are lost."""
+    one = len(nodes) == 1
+    table = _table("Model", "Wanted", "Left", "Elsewhere", "No place", title=f"\nWithout {' and '.join(nodes)}")
+    for model in models:
+        style = (
+            "red" if model.left + model.replaced == 0 else "yellow" if model.left == 0 or model.unplaced else "green"
+        )
+        counts = (model.wanted, model.left, model.replaced, model.unplaced)
+        table.add_row(model.model, *(str(count) for count in counts), style=style)
+    out = [model.model for model in models if model.left == 0]
+    silent = f"Until others have loaded nothing serves {', '.join(out)}." if out else "Every model serves on meanwhile."
+    return Group(table, Text(f"{silent} {'The node is' if one else 'The nodes are'} only thought away."))
+
+
+def hole_view(hole: Hole) -> RenderableType:
+    """What a defragmentation wins."""
+    if hole.after_mib == hole.before_mib:
+        return Text(f"\nThe largest hole has {hole.before_mib} MiB; no move makes a larger one.")
+    return Text(
+        f"\nThe largest hole grows from {hole.before_mib} to {hole.after_mib} MiB, on {hole.card} ({hole.node})."
+        " A proposal: nothing is moved for it."
+    )
 
 
 def _bar(before_mib: int, after_mib: int, total_mib: int) -> Text:

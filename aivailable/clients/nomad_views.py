@@ -152,6 +152,7 @@ def replica_of(
         "job": job,
         "vendor": str(meta.get("vendor", "")),
         "failures": failures,
+        "replaces": str(meta.get("replaces", "")),
     }
     if newest is None or (newest["ClientStatus"] in _GONE and stopped):
         state = ReplicaState.STOPPING if stopped else ReplicaState.PENDING

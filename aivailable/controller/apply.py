@@ -26,10 +26,12 @@ def apply(
 
     `leading` is asked before each action: who leads no longer leaves the rest to the one who does.
 
-    The first half of a move is its start: the next plan stops the old replica when the new one serves. Applying the
-    same plan twice is harmless, because a job that exists is left as it is.
+    The first half of a move is its start: the next plan stops the old replica when the new one serves. What waits for
+    another job to end is left to the plan that is made when it has. Applying the same plan twice is harmless, because
+    a job that exists is left as it is.
     """
-    return tuple(_carry_out(action, cluster, settings) for action in plan.actions if leading())
+    ready = (action for action in plan.actions if isinstance(action, Stop) or not action.waits_for)
+    return tuple(_carry_out(action, cluster, settings) for action in ready if leading())
 
 
 def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
@@ -51,7 +53,10 @@ def describe(action: Action) -> str:
         place = f" on {action.replica.node}" if action.replica.node else ""
         return f"stop replica {action.replica.replica}{place}: {action.why}"
     placement = action.placement
+    then = ", as soon as there is room" if action.waits_for else ""
     size = f"{sum(placement.claim_mib)} MiB, {placement.spec.engine}"
     if isinstance(action, Move):
-        return f"move replica {placement.replica} from {action.replica.node} to {placement.node} ({size}): {action.why}"
-    return f"start replica {placement.replica} on {placement.node} ({size}): {action.why}"
+        renumbered = f" as {placement.replica}" if placement.replica != action.replica.replica else ""
+        moved = f"move replica {action.replica.replica} from {action.replica.node} to {placement.node}{renumbered}"
+        return f"{moved} ({size}){then}: {action.why}"
+    return f"start replica {placement.replica} on {placement.node} ({size}){then}: {action.why}"

@@ -49,7 +49,7 @@ def progress(fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = (
     serving = {r.job for r in snapshot.replicas if r.state is ReplicaState.SERVING}
     leaving = tuple(f"{r.model} replica {r.replica} to stop" for r in snapshot.replicas if r.job not in wanted)
     waiting = tuple(text for job, text in wanted.items() if job not in serving)
-    unplaced_jobs = len(made.unplaced)
+    unplaced_jobs = sum(unplaced.count for unplaced in made.unplaced)
     return Progress(
         snapshot=snapshot,
         replicas=tuple(sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))),

@@ -16,10 +16,10 @@ from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.journal import Decision, record
 from aivailable.controller.observe import observe
 from aivailable.errors import AivailableError, RetryableError
-from aivailable.model.plan import Plan, Stop
+from aivailable.model.plan import Plan, Stop, Unplaced
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, LEADER_KEY
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import plan
+from aivailable.placement import Planner
 from aivailable.seams import Cluster, Lease, Registry
 from aivailable.settings import Settings
 from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
@@ -71,6 +71,7 @@ class Controller:
         watcher: Watcher | None = None,
     ) -> None:
         self._watcher = watcher or Nobody()
+        self._planner = Planner()
         self._cluster = cluster
         self._registry = registry
         self._settings = settings
@@ -89,12 +90,12 @@ class Controller:
         stored = read_fleet(self._registry)
         snapshot = observe(self._cluster, self._registry)
         begun = time.perf_counter()
-        made = plan(stored.fleet, snapshot)
+        made = self._planner.plan(stored.fleet, snapshot)
         plan_s = time.perf_counter() - begun
         leading = lease.held if lease else lambda: True
         outcomes = apply(made, self._cluster, self._settings, leading=leading)
         told = [*map(self._decision, outcomes), *self._unplaced(made)]
-        record(self._registry, self._fresh(told, outcomes), lease=lease)
+        record(self._registry, self._fresh(told), lease=lease)
         self._watcher.stepped(Step(at_s=begun, snapshot=snapshot, plan=made, outcomes=outcomes, plan_s=plan_s))
         return made
 
@@ -147,15 +148,18 @@ class Controller:
                 at_s=self._now(),
                 model=unplaced.model,
                 replica=unplaced.replica,
-                text="not placed: " + "; ".join(reason.text for reason in unplaced.reasons),
+                text=_not_placed(unplaced),
             )
             for unplaced in made.unplaced
         ]
 
-    def _fresh(self, told: list[Decision], outcomes: tuple[Outcome, ...]) -> list[Decision]:
-        """What succeeded, and of what could not be done only what is new: each round meets the same refusals."""
-        done = {(d.model, d.replica, d.text) for d, o in zip(told, outcomes, strict=False) if o.error is None}
-        standing = {(d.model, d.replica, d.text) for d in told} - done
-        fresh = [d for d in told if (d.model, d.replica, d.text) not in self._told]
-        self._told = standing
+    def _fresh(self, told: list[Decision]) -> list[Decision]:
+        """What was not told in the round before: a round may meet the same refusals, or be quicker than the cluster."""
+        fresh = [decision for decision in told if (decision.model, decision.replica, decision.text) not in self._told]
+        self._told = {(decision.model, decision.replica, decision.text) for decision in told}
         return fresh
+
+
+def _not_placed(unplaced: Unplaced) -> str:
+    others = f", nor {unplaced.count - 1} more" if unplaced.count > 1 else ""
+    return f"not placed{others}: " + "; ".join(reason.text for reason in unplaced.reasons)

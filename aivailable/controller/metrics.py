@@ -1,5 +1,6 @@
 """What Prometheus may read of a controller and of the cards."""
 
+import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,9 +86,9 @@ class Metrics:
         for outcome in step.outcomes:
             self._actions.labels(_kind(outcome.action), "failed" if outcome.error else "done").inc()
         self._cards.snapshot = step.snapshot
-        wanted: dict[str, int] = {}
-        for model in (*(p.spec.model for p in step.plan.placements), *(u.model for u in step.plan.unplaced)):
-            wanted[model] = wanted.get(model, 0) + 1
+        wanted = collections.Counter(placement.spec.model for placement in step.plan.placements)
+        for unplaced in step.plan.unplaced:
+            wanted[unplaced.model] += unplaced.count
         for model, count in wanted.items():
             self._wanted.labels(model).set(count)
             self._serving.labels(model).set(_serving(step.snapshot, model))

@@ -16,6 +16,9 @@ CARD_VARIABLE = "AIVAILABLE_CARD_"
 """Before a card's index: its uuid."""
 BOOKED_VARIABLE = "AIVAILABLE_VRAM_MIB_"
 """Before a card's index: the MiB that the task booked on it."""
+VISIBLE_VARIABLE = "AIVAILABLE_VISIBLE_"
+"""Before a card's index: its entry in the vendor's visible-devices variable. A task with several device blocks composes
+that variable from these entries, in a template: Nomad keeps only the last block's value of one name."""
 
 _ROCR_UUID = re.compile(r"GPU-[0-9a-f]{16}")
 
@@ -87,6 +90,7 @@ def reserve(cards: Iterable[Card], ids: Iterable[str]) -> Reservation:
         **_visible(card),
         f"{CARD_VARIABLE}{card.index}": card.uuid,
         f"{BOOKED_VARIABLE}{card.index}": str(booked_mib),
+        f"{VISIBLE_VARIABLE}{card.index}": next(iter(_visible(card).values())),
     }
     if card.simulated:
         env["AIVAILABLE_SIMULATED"] = "1"

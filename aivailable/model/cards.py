@@ -47,7 +47,7 @@ class Card:
     @property
     def slices(self) -> int:
         """Slices the whole card has; the remainder below one slice is not published."""
-        return self.total_mib // self.slice_mib
+        return self.total_mib // max(1, self.slice_mib)
 
     @property
     def free_mib(self) -> int:
@@ -56,7 +56,7 @@ class Card:
 
     def slices_for(self, claim_mib: int) -> int:
         """Slices that a claim of `claim_mib` takes on this card (rounded up)."""
-        return -(-claim_mib // self.slice_mib)
+        return -(-claim_mib // max(1, self.slice_mib))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

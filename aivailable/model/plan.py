@@ -25,10 +25,12 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """One replica on one node. `cards` (uuids) and `slices` go together, one entry per card used.
+    """One replica on one node.
 
+    `cards` (uuids), `indexes` (the cards' numbers on their node) and `slices` go together, one entry per card used.
     `flags` is what the engine is started with, complete but for addresses and paths. `image` names the container
-    for container drivers, `priority` is that of the model.
+    for container drivers, `priority` is that of the model. `replaces` is the job that stops when this replica serves,
+    where it was started to move that one.
     """
 
     spec: ReplicaSpec
@@ -43,6 +45,8 @@ class Placement:
     flags: tuple[str, ...] = ()
     image: str = ""
     priority: int = 50
+    replaces: str = ""
+    indexes: tuple[int, ...] = ()
 
     @property
     def job_id(self) -> str:
@@ -52,10 +56,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Register the job of a placement."""
+    """Register the job of a placement, as soon as the jobs in `waits_for` have ended: it needs their room or id."""
 
     placement: Placement
     why: str
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +73,12 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """Start `placement`, wait until it serves, stop `replica`."""
+    """Start `placement`, wait until it serves, stop `replica`; begun as soon as the jobs in `waits_for` have ended."""
 
     replica: Replica
     placement: Placement
     why: str
+    waits_for: tuple[str, ...] = ()
 
 
 Action = Start | Stop | Move
@@ -102,12 +108,16 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unplaced:
-    """A replica that found no place, why, and what would help."""
+    """Replicas of one model that found no place, why, and what would help.
+
+    `replica` is the number of the first, `count` how many they are: the others found none for the same reasons.
+    """
 
     model: str
     replica: int
     reasons: tuple[Reason, ...]
     would_help: tuple[str, ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

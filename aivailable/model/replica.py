@@ -8,6 +8,8 @@ from enum import StrEnum
 from aivailable.model.fleet import Engine, Variant
 from aivailable.model.names import slug
 
+_IDENTITY = json.JSONEncoder(sort_keys=True)
+
 
 class ReplicaState(StrEnum):
     """Where a replica is in its life."""
@@ -58,7 +60,7 @@ class ReplicaSpec:
             "mesh": self.mesh,
             "simulated": self.simulated,
         }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        return hashlib.sha256(_IDENTITY.encode(identity).encode()).hexdigest()[:8]
 
     def job_id(self, replica: int) -> str:
         """The Nomad job id of replica number `replica`: `llm-<slug>-<replica>-<hash8>`."""
@@ -71,8 +73,8 @@ class Replica:
 
     `variant` is the variant's source, `vendor` the vendor its job asks for. `cards` are uuids; `claim_mib` is per card,
     in whole slices as booked. `failures` counts its allocations that failed, on whatever card. `address` is `host:port`
-    of the engine while it is registered, else empty. `note` says in words what the state does not (why it waits, why it
-    was lost).
+    of the engine while it is registered, else empty. `replaces` is the job it was started to move: that one stops when
+    this one serves. `note` says in words what the state does not (why it waits, why it was lost).
     """
 
     model: str
@@ -90,4 +92,11 @@ class Replica:
     failures: int = 0
     requests_per_s: float | None = None
     address: str = ""
+    replaces: str = ""
     note: str = ""
+
+
+def number_of(job_id: str) -> int:
+    """The replica number in a job id that `ReplicaSpec.job_id` made; -1 in any other."""
+    number = job_id.rsplit("-", 2)[-2:-1]
+    return int(number[0]) if number and number[0].isdigit() else -1

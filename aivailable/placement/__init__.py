@@ -4,6 +4,8 @@ Belongs here: pure decisions over frozen dataclasses; same input, same output.
 Does not: I/O, clocks, randomness without a seed, formulas about VRAM (`vram`), job text (`rendering`).
 """
 
-from aivailable.placement.planner import plan
+from aivailable.placement.exact import plan_exactly
+from aivailable.placement.lookahead import Hole, Survival, defragment, survival, without_nodes
+from aivailable.placement.planner import Planner, plan
 
-__all__ = ["plan"]
+__all__ = ["Hole", "Planner", "Survival", "defragment", "plan", "plan_exactly", "survival", "without_nodes"]

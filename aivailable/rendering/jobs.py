@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from aivailable.errors import UserError
+from aivailable.model.cards import Vendor
 from aivailable.model.fleet import Engine
 from aivailable.model.names import slug
 from aivailable.model.plan import Placement
@@ -23,6 +24,16 @@ CONTAINER_MODEL_DIR = "/models"
 HOST_MEMORY_MIB = {Engine.LLAMACPP: 1024, Engine.VLLM: 6144}
 """Host memory a task reserves. llama.cpp: 200 MiB RSS with a 135M model, more with the prompt cache. vLLM: 3.7 GB PSS
 over its three processes without KV cache in host memory, peaks higher while it loads."""
+
+
+VISIBLE_VARIABLE = "AIVAILABLE_VISIBLE_"
+"""Before a card's index: its entry in the visible-devices variable, set by the device plugin."""
+
+VISIBLE_DEVICES = {
+    Vendor.NVIDIA: ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
+    Vendor.AMD: ("ROCR_VISIBLE_DEVICES",),
+}
+"""What names the cards that a task sees, by vendor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "volume": volume,
         "flags": placement.flags,
         "devices": _devices(placement),
+        "visible": _visible(placement),
         "memory_mib": HOST_MEMORY_MIB[spec.engine],
         "check_interval": duration(settings.check_interval_s),
         "shutdown_delay": duration(settings.shutdown_delay_s),
@@ -103,7 +115,7 @@ def _description(placement: Placement) -> str:
 def _meta(placement: Placement) -> Mapping[str, str]:
     """Only what never changes for a replica: a changed job meta would restart the engine."""
     spec = placement.spec
-    return {
+    meta = {
         "model": spec.model,
         "variant": spec.variant.source,
         "engine": spec.engine.value,
@@ -114,6 +126,7 @@ def _meta(placement: Placement) -> Mapping[str, str]:
         "concurrency": str(spec.concurrency),
         "simulated": "true" if spec.simulated else "false",
     }
+    return {**meta, "replaces": placement.replaces} if placement.replaces else meta
 
 
 def _devices(placement: Placement) -> list[dict[str, object]]:
@@ -141,10 +154,25 @@ def _devices(placement: Placement) -> list[dict[str, object]]:
             "name": f"{needs.vendor}/vram",
             "count": slices,
             "affinity": ("${device.attr.uuid}", "=", uuid),
-            "constraints": constraints,
+            "constraints": [*constraints, *told_apart],
         }
-        for uuid, slices in zip(placement.cards, placement.slices, strict=True)
+        for uuid, slices, told_apart in zip(placement.cards, placement.slices, _told_apart(placement), strict=True)
     ]
+
+
+def _told_apart(placement: Placement) -> list[list[tuple[str, str, str]]]:
+    """What keeps the device blocks of one task on different cards: each has its own card number, on whatever node."""
+    if len(placement.cards) == 1:
+        return [[]]
+    return [[("${device.attr.index}", "=", str(index))] for index in placement.indexes]
+
+
+def _visible(placement: Placement) -> list[tuple[str, list[str]]]:
+    """The visible-devices variables of a task with several cards, each with the variables its entries come from."""
+    if len(placement.cards) == 1:
+        return []
+    names = VISIBLE_DEVICES[Vendor(placement.requirement.vendor)]
+    return [(name, [f"{VISIBLE_VARIABLE}{index}" for index in placement.indexes]) for name in names]
 
 
 def _command(engine: Engine, settings: Settings) -> list[str]:

@@ -152,3 +152,38 @@ def test_a_wrong_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("AIVAILABLE_GATEWAY_PORT", "many")
     assert code_of("status") == 2
     assert "AIVAILABLE_GATEWAY_PORT='many'" in capsys.readouterr().err
+
+
+def test_plan_says_what_is_left_when_a_node_is_lost(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("plan", files[0], "--snapshot", files[1], "--what-if-lost", "node1")
+    assert code_of(*asked) == 0
+    text = capsys.readouterr().out
+    assert "Without node1" in text
+    assert "nothing serves a" in text  # the snapshot runs nothing yet
+    assert code_of(*asked, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lost"] == {
+        "nodes": ["node1"],
+        "models": [{"model": "a", "wanted": 2, "left": 0, "replaced": 2, "unplaced": 0}],
+    }
+    assert code_of("plan", files[0], "--snapshot", files[1], "--what-if-lost", "node9") == 2
+    assert "no node is named node9" in capsys.readouterr().err
+
+
+def test_plan_proposes_a_larger_hole_or_says_what_comes_first(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("plan", files[0], "--snapshot", files[1], "--defrag") == 2
+    assert "first things first" in capsys.readouterr().err
+    (Path(files[0]).parent / "empty.toml").write_text(dump_fleet_file(fleet(), resolved=True))
+    empty = str(Path(files[0]).parent / "empty.toml")
+    assert code_of("plan", empty, "--snapshot", files[1], "--defrag", "--json") == 0
+    hole = json.loads(capsys.readouterr().out)["hole"]
+    assert hole["before_mib"] == hole["after_mib"] == 16368 // 512 * 512
+
+
+def test_plan_exactly_proves_its_plan(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ortools", reason="the extra `exact` is not installed")
+    assert code_of("plan", files[0], "--snapshot", files[1], "--exact", "10") == 0
+    assert "proved to be the best plan" in capsys.readouterr().out
+    assert code_of("plan", files[0], "--snapshot", files[1], "--exact", "1", "--defrag") == 2
+    assert "give one of them" in capsys.readouterr().err

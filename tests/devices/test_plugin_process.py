@@ -110,6 +110,7 @@ def test_reserve_gives_the_environment_of_the_card(plugin: PluginProcess, invent
         "CUDA_VISIBLE_DEVICES": t4.device_name,
         "NVIDIA_VISIBLE_DEVICES": t4.device_name,
         "AIVAILABLE_CARD_0": t4.device_name,
+        "AIVAILABLE_VISIBLE_0": t4.device_name,
         "AIVAILABLE_VRAM_MIB_0": "2048",
         "AIVAILABLE_SIMULATED": "1",
     }

@@ -56,12 +56,14 @@ def test_a_reservation_makes_one_card_visible() -> None:
         "CUDA_VISIBLE_DEVICES": "GPU-n-1",
         "NVIDIA_VISIBLE_DEVICES": "GPU-n-1",
         "AIVAILABLE_CARD_1": "GPU-n-1",
+        "AIVAILABLE_VISIBLE_1": "GPU-n-1",
         "AIVAILABLE_VRAM_MIB_1": "1536",
     }
     amd = reserve([T4, MI50], slice_ids(MI50)[:1])
     assert dict(amd.env) == {
         "ROCR_VISIBLE_DEVICES": "2",
         "AIVAILABLE_CARD_2": "GPU-m-2",
+        "AIVAILABLE_VISIBLE_2": "2",
         "AIVAILABLE_VRAM_MIB_2": "512",
     }
     assert amd.env["ROCR_VISIBLE_DEVICES"] == "2"

@@ -1,5 +1,6 @@
 """The planner: what is promised of every plan, and the reasons it gives."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ SERVING, LOADING, PENDING = ReplicaState.SERVING, ReplicaState.LOADING, ReplicaS
 def applied(made: Plan, snapshot: Snapshot, *, state: ReplicaState = SERVING) -> Snapshot:
     """The snapshot after the actions were carried out, as Nomad would."""
     gone = {a.replica.job for a in made.actions if isinstance(a, Stop)}
+    gone |= {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
     replicas = [r for r in snapshot.replicas if r.job not in gone]
     for action in made.actions:
         if isinstance(action, Start | Move):
@@ -35,6 +37,7 @@ def applied(made: Plan, snapshot: Snapshot, *, state: ReplicaState = SERVING) ->
                     node=p.node,
                     cards=p.cards,
                     claim_mib=p.claim_mib,
+                    replaces=p.replaces,
                 )
             )
     return with_replicas(snapshot, *replicas)
@@ -51,6 +54,27 @@ def with_replicas(snapshot: Snapshot, *replicas: Replica) -> Snapshot:
         for n in snapshot.nodes
     )
     return Snapshot(nodes=nodes, replicas=replicas)
+
+
+def assert_valid_in_order(made: Plan, snapshot: Snapshot) -> None:
+    """No card holds more than it can after any action; what waits, waits for what an earlier action ends."""
+    free = {c.uuid: c.free_slices for n in snapshot.nodes for c in n.cards}
+    ended = {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
+    for action in made.actions:
+        if isinstance(action, Start | Move):
+            assert set(action.waits_for) <= ended
+            for uuid, slices in zip(action.placement.cards, action.placement.slices, strict=True):
+                free[uuid] -= slices
+                assert free[uuid] >= 0
+        if isinstance(action, Stop | Move) and not _goes_on_serving(action):
+            ended.add(action.replica.job)
+            for uuid, mib in zip(action.replica.cards, action.replica.claim_mib, strict=True):
+                free[uuid] += mib // 512
+
+
+def _goes_on_serving(action: Stop | Move) -> bool:
+    """An outdated replica serves on beside its successor; the next plan stops it."""
+    return isinstance(action, Move) and action.placement.replaces != action.replica.job
 
 
 def steady(wanted: Fleet, snapshot: Snapshot | None = None) -> Snapshot:
@@ -191,8 +215,8 @@ def test_what_nomad_cannot_re_place_in_its_class_is_placed_in_another() -> None:
     assert made.placements[0].requirement.vendor == "amd"
 
 
-def test_a_lost_replica_that_nomad_can_place_is_left_to_nomad() -> None:
-    """Another node's card of its vendor has room: no plan of ours, however nice, may tear it from there."""
+def test_a_lost_replica_that_nomad_can_place_is_left_to_nomad_and_spread_again_when_it_serves() -> None:
+    """Another node's card of its vendor has room. Once it serves there, beside the other, one of them moves."""
     wanted = fleet(model("a", replicas=2))
     running = steady(wanted)
     kept, lost = running.replicas
@@ -203,8 +227,15 @@ def test_a_lost_replica_that_nomad_can_place_is_left_to_nomad() -> None:
     made = plan(wanted, with_replicas(replace(running, nodes=down), kept, gone))
 
     assert made.actions == ()
-    elsewhere = replace(lost, node=kept.node, cards=kept.cards)
-    assert plan(wanted, with_replicas(replace(running, nodes=down), kept, elsewhere)).actions == ()
+    loading = replace(lost, node=kept.node, cards=kept.cards, state=LOADING)
+    assert (
+        plan(wanted, with_replicas(replace(running, nodes=down), replace(kept, state=LOADING), loading)).actions == ()
+    )
+    together = with_replicas(replace(running, nodes=down), kept, replace(loading, state=SERVING))
+    (move,) = plan(wanted, together).actions
+    assert isinstance(move, Move)
+    assert move.placement.node == "node3"
+    assert move.why == "keeps its model on two nodes"
 
 
 def test_an_id_that_is_still_stopping_is_not_started_again() -> None:
@@ -212,7 +243,9 @@ def test_an_id_that_is_still_stopping_is_not_started_again() -> None:
     running = steady(wanted)
     stopping = replace(running.replicas[0], state=ReplicaState.STOPPING)
 
-    assert plan(wanted, with_replicas(running, stopping)).actions == ()
+    (start,) = plan(wanted, with_replicas(running, stopping)).actions
+    assert isinstance(start, Start)
+    assert start.waits_for == (stopping.job,)
     assert [type(a) for a in plan(wanted, with_replicas(running)).actions] == [Start]
 
 
@@ -304,11 +337,11 @@ def test_of_every_plan(first: list[ModelSpec], second: list[ModelSpec]) -> None:
     for wanted in (fleet(*first), fleet(*second)):
         for _ in range(6):
             made = plan(wanted, snapshot)
-            counted = [(p.spec.model, p.replica) for p in made.placements] + [
-                (u.model, u.replica) for u in made.unplaced
-            ]
-            assert sorted(m for m, _ in counted) == sorted(m.name for m in wanted.models for _ in range(m.replicas))
-            assert len(set(counted)) == len(counted)
+            counted = Counter(p.spec.model for p in made.placements)
+            counted.update({u.model: u.count for u in made.unplaced})
+            assert counted == Counter({m.name: m.replicas for m in wanted.models})
+            assert len({(p.spec.model, p.replica) for p in made.placements}) == len(made.placements)
+            assert_valid_in_order(made, snapshot)
             assert all(c.after_mib <= c.total_mib for c in made.cards)
             snapshot = applied(made, snapshot)
             assert all(c.free_slices >= 0 for n in snapshot.nodes for c in n.cards)

@@ -73,6 +73,21 @@ def vllm() -> Placement:
     )
 
 
+def two_cards() -> Placement:
+    """Tensor parallel over two cards of one node, started to move a replica that runs."""
+    return replace(
+        vllm(),
+        cards=("GPU-7", "GPU-8"),
+        indexes=(0, 1),
+        slices=(40, 40),
+        claim_mib=(20480, 20480),
+        requirement=Requirement(vendor="nvidia", memory_mib=20480, slice_mib=512, compute_capability_min=7.5),
+        flags=("--max-model-len", "8192", "--tensor-parallel-size", "2"),
+        image="vllm/vllm-openai:v0.32.0",
+        replaces="llm-qwen3-8b-0-01234567",
+    )
+
+
 def from_hub() -> Placement:
     """A pinned GGUF of a repository: the job brings it before the engine starts."""
     resolved = Resolved(revision="a" * 40, sha256="b" * 64, profile=SMALL)
@@ -81,5 +96,10 @@ def from_hub() -> Placement:
 
 
 def documents() -> Mapping[str, str]:
-    placements = {"llamacpp": llamacpp(), "llamacpp-from-hub": from_hub(), "vllm": vllm()}
+    placements = {
+        "llamacpp": llamacpp(),
+        "llamacpp-from-hub": from_hub(),
+        "vllm": vllm(),
+        "vllm-on-two-cards": two_cards(),
+    }
     return {f"{name}.nomad.hcl": render(placement, SETTINGS).text for name, placement in placements.items()}

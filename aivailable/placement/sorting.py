@@ -1,0 +1,95 @@
+"""What the replicas of one model are to the plan: as wanted, waiting for a card, outdated, too many, on the way out."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from aivailable.model.replica import Replica, ReplicaState
+
+_WAITING = (ReplicaState.PENDING, ReplicaState.LOST)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sorted:
+    """`running` hold a card and are what the fleet asks for; `waiting` are and hold none; `outdated` are not.
+
+    `leaving` stop as soon as their replacements serve, those in `arriving` (by job); `stops` are to stop now, each with
+    the reason.
+    """
+
+    running: list[Replica] = field(default_factory=list)
+    waiting: list[Replica] = field(default_factory=list)
+    outdated: list[Replica] = field(default_factory=list)
+    leaving: list[Replica] = field(default_factory=list)
+    arriving: set[str] = field(default_factory=set)
+    stops: list[tuple[Replica, str]] = field(default_factory=list)
+
+
+def sort_replicas(replicas: Iterable[Replica], hashes: Collection[str], wanted: int) -> Sorted:
+    """Sort the replicas of a model that are not stopping.
+
+    Args:
+        replicas: Them.
+        hashes: The spec hashes that the fleet asks for.
+        wanted: How many the fleet wants.
+    """
+    found = Sorted()
+    for replica in sorted(replicas, key=lambda r: (r.replica, r.job)):
+        if replica.job.rpartition("-")[2] not in hashes:
+            found.outdated.append(replica)
+        elif is_waiting(replica):
+            found.waiting.append(replica)
+        else:
+            found.running.append(replica)
+    predecessors = _moves(found)
+    _drop_surplus(found, predecessors, wanted)
+    _retire(found, wanted)
+    return found
+
+
+def is_waiting(replica: Replica) -> bool:
+    """Whether a replica holds no card: Nomad has not placed it yet, or its node is lost."""
+    given_its_slices = replica.state is ReplicaState.PENDING and bool(replica.cards)
+    return replica.state in _WAITING and not given_its_slices
+
+
+def _moves(found: Sorted) -> dict[str, Replica]:
+    """Take out those that are being replaced; gives them by the job that replaces them, if that does not serve yet."""
+    running = {replica.job: replica for replica in found.running}
+    predecessors: dict[str, Replica] = {}
+    for replica in (*found.running, *found.waiting):
+        old = running.get(replica.replaces) if replica.replaces != replica.job else None
+        if old is None or old not in found.running:
+            continue
+        found.running.remove(old)
+        if replica.state is ReplicaState.SERVING:
+            found.stops.append((old, f"its replacement on {replica.node} serves"))
+        else:
+            predecessors[replica.job] = old
+            found.arriving.add(replica.job)
+            found.leaving.append(old)
+    return predecessors
+
+
+def _drop_surplus(found: Sorted, predecessors: dict[str, Replica], wanted: int) -> None:
+    """Stop what is more than wanted: those that do not serve first, then the highest numbers."""
+    worst_first = sorted(found.running, key=lambda r: (r.state == ReplicaState.SERVING, -r.replica))
+    surplus = worst_first[: max(0, len(found.running) - wanted)]
+    while found.waiting and len(found.running) - len(surplus) + len(found.waiting) > wanted:
+        surplus.append(found.waiting.pop())
+    for replica in surplus:
+        if replica in found.running:
+            found.running.remove(replica)
+        found.stops.append((replica, f"the fleet wants {wanted}"))
+        if old := predecessors.get(replica.job):
+            found.leaving.remove(old)
+            found.stops.append((old, f"the fleet wants {wanted}"))
+
+
+def _retire(found: Sorted, wanted: int) -> None:
+    """Stop outdated replicas that do not serve at once, the others as soon as enough new ones do."""
+    serving = sum(r.state is ReplicaState.SERVING for r in found.running)
+    useful = [r for r in found.outdated if r.state is ReplicaState.SERVING]
+    found.stops += [(r, "its spec changed") for r in found.outdated if r.state is not ReplicaState.SERVING]
+    enough = max(0, serving + len(useful) - wanted)
+    found.stops += [(r, "its spec changed and its replacement serves") for r in useful[:enough]]
+    found.outdated = useful[enough:]

@@ -1,0 +1,88 @@
+"""A cluster that carries out plans as the real one does: a start loads before it serves, a stop takes a while."""
+
+from dataclasses import replace
+
+from aivailable.model.fleet import Fleet
+from aivailable.model.plan import Action, Move, Plan, Start, Stop
+from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.snapshot import Snapshot
+from aivailable.placement import plan
+
+
+class World:
+    """Nodes, and replicas by job. No card ever holds more than it can: `carry_out` fails otherwise."""
+
+    def __init__(self, nodes: Snapshot) -> None:
+        self._nodes = nodes.nodes
+        self.replicas: dict[str, Replica] = {}
+
+    def snapshot(self) -> Snapshot:
+        """What is now."""
+        taken: dict[str, int] = {}
+        for replica in self.replicas.values():
+            for uuid, mib in zip(replica.cards, replica.claim_mib, strict=True):
+                taken[uuid] = taken.get(uuid, 0) + mib
+        nodes = []
+        for node in self._nodes:
+            cards = []
+            for card in node.cards:
+                free = card.slices - taken.get(card.uuid, 0) // card.slice_mib
+                assert free >= 0, f"{card.uuid} holds more than it can"
+                cards.append(replace(card, free_slices=free))
+            nodes.append(replace(node, cards=tuple(cards)))
+        return Snapshot(nodes=tuple(nodes), replicas=tuple(self.replicas.values()))
+
+    def carry_out(self, action: Action) -> None:
+        """Begin one action, as the controller does: what waits for another job is left for a later plan."""
+        if isinstance(action, Stop):
+            job = action.replica.job
+            self.replicas[job] = replace(self.replicas[job], state=ReplicaState.STOPPING)
+        elif not action.waits_for and action.placement.job_id not in self.replicas:
+            p = action.placement
+            self.replicas[p.job_id] = Replica(
+                model=p.spec.model,
+                variant=p.spec.variant.source,
+                replica=p.replica,
+                job=p.job_id,
+                state=ReplicaState.LOADING,
+                vendor=p.requirement.vendor,
+                node=p.node,
+                cards=p.cards,
+                claim_mib=p.claim_mib,
+                replaces=p.replaces,
+            )
+            self.snapshot()
+
+    def pass_time(self) -> None:
+        """What loads serves, what stops is gone."""
+        self.replicas = {
+            job: replace(r, state=ReplicaState.SERVING) if r.state is ReplicaState.LOADING else r
+            for job, r in self.replicas.items()
+            if r.state is not ReplicaState.STOPPING
+        }
+
+    def re_place(self, job: str, node: str) -> bool:
+        """What Nomad does with the replica of a lost node: it runs on any card with room; False: none has it."""
+        replica = self.replicas[job]
+        for card in next(n.cards for n in self.snapshot().nodes if n.name == node):
+            if len(replica.cards) == 1 and card.free_slices * card.slice_mib >= replica.claim_mib[0]:
+                self.replicas[job] = replace(replica, node=node, cards=(card.uuid,), state=ReplicaState.LOADING)
+                return True
+        return False
+
+    def settle(self, wanted: Fleet, *, rounds: int = 40) -> Plan:
+        """Plan and carry out until there is nothing left to do; gives the last plan."""
+        for _ in range(rounds):
+            made = plan(wanted, self.snapshot())
+            if not made.actions and all(r.state is ReplicaState.SERVING for r in self.replicas.values()):
+                return made
+            for action in made.actions:
+                self.carry_out(action)
+            self.pass_time()
+        raise AssertionError(f"still something to do after {rounds} rounds: {made.actions}")
+
+
+def moved(made: Plan) -> list[str]:
+    """The jobs that are moved or interrupted to run elsewhere."""
+    replaced = {a.placement.replaces for a in made.actions if isinstance(a, Start | Move)}
+    return [a.replica.job for a in made.actions if isinstance(a, Stop | Move) and a.replica.job in replaced]
