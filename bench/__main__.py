@@ -3,8 +3,9 @@
 import sys
 
 from bench import startup
+from bench.placement.__main__ import main as placement
 
-BENCHMARKS = {"startup": startup.main}
+BENCHMARKS = {"startup": startup.main, "placement": placement}
 
 if __name__ == "__main__":
     for name, run in BENCHMARKS.items():

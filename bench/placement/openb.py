@@ -51,7 +51,7 @@ _PROFILE = Profile(
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """`cards` whole cards, or `milli` thousandths of one, of the models `allowed` (empty: any), for a time in seconds."""
+    """`cards` whole cards, or `milli` thousandths of one, of the models `allowed` (empty: any), for a time."""
 
     name: str
     cards: int

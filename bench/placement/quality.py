@@ -73,7 +73,9 @@ def show(found: dict[str, object]) -> None:
     print(f"weighted VRAM served, mean  {found['served_mean']:.4f} of the optimum")
     print(f"weighted VRAM served, worst {found['served_worst']:.4f} of the optimum")
     print(f"served as much as possible  {found['served_equal']}")
-    print(f"replicas moved              {found['our_moves']}, at best {found['best_moves']}: {found['moves_ratio']:.2f}x")
+    print(
+        f"replicas moved              {found['our_moves']}, at best {found['best_moves']}: {found['moves_ratio']:.2f}x"
+    )
     print(f"seconds for a plan, median  {found['seconds']:.4f}")
 
 

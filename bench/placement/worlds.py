@@ -8,7 +8,7 @@ from aivailable.model.snapshot import Snapshot
 
 
 def after(plan: Plan, snapshot: Snapshot) -> Snapshot:
-    """The snapshot with every action done and everything serving. Nodes on which nothing changes stay the same object."""
+    """The snapshot with every action done and everything serving. Nodes on which nothing changes stay the same."""
     gone = {a.replica.job for a in plan.actions if isinstance(a, Stop | Move)}
     gone |= {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
     replicas = [r for r in snapshot.replicas if r.job not in gone]
