@@ -35,7 +35,12 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
     parts: list[RenderableType] = [cards_view(plan.cards, snapshot)]
     if plan.actions:
         parts.append(Text("\nActions, in this order", style="bold"))
-        parts.extend(Text(f"  {number}. {_model_of(a)}: {describe(a)}") for number, a in enumerate(plan.actions, 1))
+        listed = Table.grid(padding=(0, 1))
+        listed.add_column(justify="right", no_wrap=True)
+        listed.add_column(overflow="fold")
+        for number, action in enumerate(plan.actions, 1):
+            listed.add_row(f"  {number}.", f"{_model_of(action)}: {describe(action)}")
+        parts.append(listed)
     elif not plan.unplaced:
         parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
     parts.extend(_unplaced_view(unplaced) for unplaced in plan.unplaced)

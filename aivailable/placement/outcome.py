@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from aivailable.model.plan import Placement, Stop
+from aivailable.placement.options import Option
 from aivailable.placement.rack import Rack
 from aivailable.placement.repair import cost
 from aivailable.placement.sequence import Change
@@ -37,16 +38,25 @@ def label(item: Item) -> str:
     return f"{item.model.spec.name} replica {item.number}"
 
 
+def _here(rack: Rack, item: Item, option: Option) -> str:
+    """Why there, in a few words: which variant where it is not the first, and how tight it is."""
+    chosen = f"as {item.model.spec.variants[option.order].source}, " if option.order else ""
+    free_mib = min(max(0, rack.free[card]) * rack.slice_mib(card) for card in item.cards)
+    each = "" if option.cards == 1 else f" of each of {option.cards}"
+    return f"{chosen}{free_mib} MiB{each} stay free"
+
+
 def _begin(rack: Rack, item: Item, outcome: Outcome) -> None:
     state, option = item.model, item.option
     if option is None:
         raise AssertionError("what has cards has an option")
+    here = _here(rack, item, option)
     number = item.number if item.replica is None else state.next_number()
     node = rack.nodes[rack.node_of[item.cards[0]]]
     placement = state.options.place(option, node, tuple(rack.cards[card] for card in item.cards), number)
-    why, successor = f"the fleet wants {state.spec.replicas}", None
+    why, successor = f"the fleet wants {state.spec.replicas}; {here}", None
     if item.replica is not None:
-        placement, why = replace(placement, replaces=item.replica.job), item.why
+        placement, why = replace(placement, replaces=item.replica.job), f"{item.why}; {here}"
     elif item.waiting is not None:
         waiting = item.waiting
         if waiting.job == placement.job_id and waiting.vendor in ("", placement.requirement.vendor):
@@ -54,10 +64,10 @@ def _begin(rack: Rack, item: Item, outcome: Outcome) -> None:
             return
         outcome.stops.append(Stop(replica=waiting, why=f"no card of its kind can take it, {placement.node} can"))
     elif item.instead_of is not None:
-        why = f"replaces the one stopped on {item.instead_of.node}"
+        why = f"replaces the one stopped on {item.instead_of.node}; {here}"
     else:
         successor = next((old.replica for old in state.outdated if old.number == number and old.cards), None)
-        why = "its spec changed" if successor else why
+        why = f"its spec changed; {here}" if successor else why
     outcome.changes.append(
         Change(
             placement=placement,

@@ -78,6 +78,8 @@ class Run:
         while self._queue:
             self._fill(self.states[heapq.heappop(self._queue)[-1]])
         self._reconsider()
+        for state in self.states.values():
+            state.renumber()
         changes, told = [], []
         for position, state in sorted(self.states.items()):
             outcome = outcome_of(self.rack, state)

@@ -90,6 +90,14 @@ class ModelState:
     def _gaps(self) -> bool:
         return bool(self.numbers) and max(self.numbers) >= len(self.numbers)
 
+    def renumber(self) -> None:
+        """Give the lowest of the new numbers to the new replicas that have a place."""
+        placed = [item for item in self.items if item.replica is None and item.waiting is None]
+        without = [item for item in self.lost if item.replica is None and item.waiting is None]
+        numbers = sorted(item.number for item in (*placed, *without))
+        for item, number in zip((*sorted(placed, key=lambda i: i.number), *without), numbers, strict=True):
+            item.number = number
+
     def rank(self, place: int) -> Rank:
         """The rank of the model's replica number `place`, counted from 1."""
         return place > 1, -self.options.spec.priority

@@ -105,7 +105,7 @@ def test_others_move_over_when_that_gives_room_and_the_move_starts_before_it_sto
     made = plan(wanted, world.snapshot())
 
     assert [type(a) for a in made.actions] == [Move, Start]
-    assert made.actions[0].why == "makes room for large replica 0"
+    assert made.actions[0].why == "makes room for large replica 0; 0 MiB stay free"
     assert isinstance(made.actions[1], Start)
     assert made.actions[1].waits_for == (job,)
     assert made.unplaced == ()

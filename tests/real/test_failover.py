@@ -91,8 +91,11 @@ def test_a_dead_node_is_replaced_without_any_controller_and_tidied_by_the_next(l
     life.ok("up")
     eventually(life.leader, timeout_s=30)
     life.ok("deploy", fleet(tmp_path, {"name": "m", "replicas": 2}))
-    assert {replica.job: replica.node for replica in life.serving()} == after
+    tidied = {replica.job: replica.node for replica in life.serving()}
     assert len(life.replicas()) == 2
+    # Nomad may have put both on one node: then one of them has moved, else nothing has.
+    assert len(set(tidied.values())) == 2
+    assert tidied == after or (len(set(after.values())) == 1 and len(tidied.keys() & after.keys()) == 1)
 
 
 def test_another_leads_when_the_leader_ends_or_dies_and_a_deploy_is_finished_once(life: Life, tmp_path: Path) -> None:
