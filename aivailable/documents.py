@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet, Resolved
 from aivailable.model.footprint import Footprint
-from aivailable.model.plan import Action, Move, Plan, Start, Stop
+from aivailable.model.plan import Action, Move, Plan, Start
 from aivailable.model.snapshot import Snapshot
 
 _FLEET = TypeAdapter(Fleet)
@@ -128,7 +128,7 @@ def _action_document(action: Action) -> dict[str, Any]:
         "from": source,
         "to": target,
         "why": action.why,
-        "waits_for": [] if isinstance(action, Stop) else list(action.waits_for),
+        "waits_for": list(action.waits_for),
     }
 
 

@@ -150,6 +150,7 @@ def replica_of(
         "variant": str(meta.get("variant", "")),
         "replica": int(meta.get("replica", "0")),
         "job": job,
+        "engine": str(meta.get("engine", "")),
         "vendor": str(meta.get("vendor", "")),
         "failures": failures,
         "replaces": str(meta.get("replaces", "")),

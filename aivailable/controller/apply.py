@@ -30,7 +30,7 @@ def apply(
     another job to end is left to the plan that is made when it has. Applying the same plan twice is harmless, because
     a job that exists is left as it is.
     """
-    ready = (action for action in plan.actions if isinstance(action, Stop) or not action.waits_for)
+    ready = (action for action in plan.actions if not action.waits_for)
     return tuple(_carry_out(action, cluster, settings) for action in ready if leading())
 
 
@@ -49,11 +49,11 @@ def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
 
 def describe(action: Action) -> str:
     """The action as a sentence."""
+    then = f", after {', '.join(action.waits_for)}" if action.waits_for else ""
     if isinstance(action, Stop):
         place = f" on {action.replica.node}" if action.replica.node else ""
-        return f"stop replica {action.replica.replica}{place}: {action.why}"
+        return f"stop replica {action.replica.replica}{place}{then}: {action.why}"
     placement = action.placement
-    then = ", as soon as there is room" if action.waits_for else ""
     size = f"{sum(placement.claim_mib)} MiB, {placement.spec.engine}"
     if isinstance(action, Move):
         renumbered = f" as {placement.replica}" if placement.replica != action.replica.replica else ""

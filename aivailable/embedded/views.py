@@ -35,6 +35,7 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
         state=ReplicaState.LOST if waits.lost else ReplicaState.PENDING,
         vendor=vendors.pop() if len(vendors) == 1 else "",
         failures=waits.failures,
+        engine=job.meta.get("engine", ""),
         replaces=job.meta.get("replaces", ""),
         note=waits.note,
     )

@@ -56,7 +56,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Register the job of a placement, as soon as the jobs in `waits_for` have ended: it needs their room or id."""
+    """Register the job of a placement.
+
+    Not before the jobs in `waits_for` have ended, whose room or id it needs, or serve, where they start on its card.
+    """
 
     placement: Placement
     why: str
@@ -65,15 +68,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Stop and purge the job of a replica."""
+    """Stop the job of a replica, as soon as the jobs in `waits_for` that start on its card serve."""
 
     replica: Replica
     why: str
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """Start `placement`, wait until it serves, stop `replica`; begun as soon as the jobs in `waits_for` have ended."""
+    """Start `placement`, wait until it serves, stop `replica`; `waits_for` as for a start."""
 
     replica: Replica
     placement: Placement

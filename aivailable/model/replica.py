@@ -71,10 +71,11 @@ class ReplicaSpec:
 class Replica:
     """One replica as observed: its job, where it runs and how it is.
 
-    `variant` is the variant's source, `vendor` the vendor its job asks for. `cards` are uuids; `claim_mib` is per card,
-    in whole slices as booked. `failures` counts its allocations that failed, on whatever card. `address` is `host:port`
-    of the engine while it is registered, else empty. `replaces` is the job it was started to move: that one stops when
-    this one serves. `note` says in words what the state does not (why it waits, why it was lost).
+    `variant` is the variant's source, `engine` the program's name, `vendor` the vendor its job asks for. `cards` are
+    uuids; `claim_mib` is per card, in whole slices as booked. `failures` counts its allocations that failed, on
+    whatever card. `address` is `host:port` of the engine while it is registered, else empty. `replaces` is the job it
+    was started to move: that one stops when this one serves. `note` says in words what the state does not (why it
+    waits, why it was lost).
     """
 
     model: str
@@ -82,6 +83,7 @@ class Replica:
     replica: int
     job: str
     state: ReplicaState
+    engine: str = ""
     vendor: str = ""
     alloc: str = ""
     node: str = ""

@@ -28,6 +28,7 @@ from aivailable.placement.sequence import sequence
 from aivailable.placement.sorting import Sorted, is_waiting, sort_replicas
 from aivailable.placement.spreading import spread
 from aivailable.placement.state import Board, Item, ModelState
+from aivailable.placement.turns import take_turns
 
 REPAIR_STEPS = 6_000
 """Attempts at making room in one plan, some 25 µs each: a plan ends in bounded time, whatever is asked of it."""
@@ -92,7 +93,7 @@ class Run:
                 told.append(missing)
         return Plan(
             placements=tuple(chain.from_iterable(self._placements)),
-            actions=sequence(self.rack, self._stops, changes, self._leaving),
+            actions=take_turns(sequence(self.rack, self._stops, changes, self._leaving), self._snapshot.replicas),
             unplaced=tuple(told),
             cards=self._card_uses(),
         )

@@ -313,3 +313,30 @@ def test_contradicting_wishes_name_the_wish() -> None:
     (missing,) = plan(fleet(wish), rack(8)).unplaced
 
     assert missing.reasons[0].text == "`where` asks for vendor = amd"
+
+
+def test_where_vllm_starts_one_start_or_stop_is_under_way_on_a_card_at_a_time() -> None:
+    """Three replicas of vLLM on one card: each waits for the one before; a stop waits for what starts beside it."""
+    large = card("NVIDIA H100", 81920, node="n", compute_capability=9.0)
+    world = World(Snapshot(nodes=(node("n", large),)))
+    wanted = fleet(model("a", EIGHT_B, replicas=3, concurrency=1))
+
+    first, second, third = plan(wanted, world.snapshot()).actions
+
+    assert (first.waits_for, len(second.waits_for), len(third.waits_for)) == ((), 1, 2)
+    world.carry_out(first)
+    assert [a.waits_for for a in plan(fleet(), world.snapshot()).actions] == [()]  # its own start does not keep it
+    (loading,) = world.replicas
+    other = replace(world.replicas[loading], model="b", job="llm-b-0-x", state=ReplicaState.SERVING)
+    crowded = replace(world.snapshot(), replicas=(world.replicas[loading], other))
+    assert [a.waits_for for a in plan(wanted, crowded).actions if isinstance(a, Stop)] == [(loading,)]
+    failed = replace(crowded, replicas=(replace(world.replicas[loading], failures=1), other))
+    assert [a.waits_for for a in plan(wanted, failed).actions if isinstance(a, Stop)] == [()]
+    world.settle(wanted)
+    assert len(world.replicas) == 3
+
+
+def test_llamacpp_starts_side_by_side() -> None:
+    made = plan(fleet(sized("a", 3, replicas=2)), rack(16))
+
+    assert [a.waits_for for a in made.actions] == [(), ()]

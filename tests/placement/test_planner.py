@@ -60,9 +60,11 @@ def assert_valid_in_order(made: Plan, snapshot: Snapshot) -> None:
     """No card holds more than it can after any action; what waits, waits for what an earlier action ends."""
     free = {c.uuid: c.free_slices for n in snapshot.nodes for c in n.cards}
     ended = {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
+    begun = {r.job for r in snapshot.replicas if r.state is not ReplicaState.SERVING}
     for action in made.actions:
         if isinstance(action, Start | Move):
-            assert set(action.waits_for) <= ended
+            assert set(action.waits_for) <= ended | begun
+            begun.add(action.placement.job_id)
             for uuid, slices in zip(action.placement.cards, action.placement.slices, strict=True):
                 free[uuid] -= slices
                 assert free[uuid] >= 0

@@ -34,10 +34,12 @@ class World:
 
     def carry_out(self, action: Action) -> None:
         """Begin one action, as the controller does: what waits for another job is left for a later plan."""
+        if action.waits_for:
+            return
         if isinstance(action, Stop):
             job = action.replica.job
             self.replicas[job] = replace(self.replicas[job], state=ReplicaState.STOPPING)
-        elif not action.waits_for and action.placement.job_id not in self.replicas:
+        elif action.placement.job_id not in self.replicas:
             p = action.placement
             self.replicas[p.job_id] = Replica(
                 model=p.spec.model,
@@ -45,6 +47,7 @@ class World:
                 replica=p.replica,
                 job=p.job_id,
                 state=ReplicaState.LOADING,
+                engine=p.spec.engine,
                 vendor=p.requirement.vendor,
                 node=p.node,
                 cards=p.cards,
