@@ -9,7 +9,7 @@ from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Requirement
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import footprint
-from aivailable.vram.support import engine_of, image, refusal, requirement
+from aivailable.vram.hardware import engine_of, image, refusal, requirement
 
 TENSOR_PARALLEL = (1, 2, 4, 8)
 """Numbers of cards one replica is spread over: vLLM splits heads evenly, nodes have their cards in powers of two."""

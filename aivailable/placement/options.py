@@ -10,7 +10,7 @@ from aivailable.model.plan import Placement
 from aivailable.model.replica import Replica, ReplicaSpec
 from aivailable.placement.judge import Equipment, Judge, Need, No
 from aivailable.placement.kinds import Kinds, driver_of, rule_of_model
-from aivailable.vram.support import engine_of
+from aivailable.vram.hardware import engine_of
 
 _UNKNOWN = Footprint(weights_mib=0, kv_mib=0, activation_mib=0, graphs_mib=0, context_mib=0, margin_mib=0)
 

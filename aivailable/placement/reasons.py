@@ -11,7 +11,7 @@ from aivailable.placement.rack import Rack
 from aivailable.placement.repair import covering
 from aivailable.placement.state import Board, Item, ModelState
 from aivailable.vram.footprint import footprint
-from aivailable.vram.support import engine_of
+from aivailable.vram.hardware import engine_of
 
 NEAREST_SHOWN = 3
 CONTEXT_STEP = 256

@@ -8,7 +8,7 @@ from aivailable.model.fleet import Engine, Profile
 from aivailable.model.footprint import Footprint
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import footprint
-from aivailable.vram.support import engine_of, refusal
+from aivailable.vram.hardware import engine_of, refusal
 
 
 class Verdict(StrEnum):

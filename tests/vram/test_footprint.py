@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from aivailable.model.fleet import Engine
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import MIB, footprint, kv_bytes_per_token
-from aivailable.vram.support import image, refusal, requirement
+from aivailable.vram.hardware import image, refusal, requirement
 from tests.samples import EIGHT_B, SMALL, card
 
 T4 = card("Tesla T4", 15360, node="n")
