@@ -30,6 +30,7 @@ lint: .venv/dev.stamp
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/hardware.py --check
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m bench

@@ -58,7 +58,7 @@ def _located(path: Path, progress: Tell, missing: str) -> Located:
         files = sorted(file for pattern in _FOLDER_FILES for file in path.glob(pattern))
         lines = "".join(f"{_sha256(file, progress)}  {file.name}\n" for file in files)
         return Located(path=path.resolve(), sha256=hashlib.sha256(lines.encode()).hexdigest())
-    raise UserError(missing, hint="check the source; local paths are relative to the fleet file")
+    raise UserError(missing, hint="check the source; in a fleet file, local paths are relative to that file")
 
 
 def _sha256(path: Path, progress: Tell) -> str:

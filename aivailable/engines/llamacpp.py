@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--ctx-size", type=int, default=4096, help="tokens of all slots together")
     parser.add_argument("-np", "--parallel", type=int, default=1, help="slots; each gets ctx-size / parallel tokens")
     parser.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers", type=int, default=ALL_LAYERS)
+    parser.add_argument("-dev", "--device", default="", help="the GPU that must be there, as llama.cpp names it: CUDA0")
     parser.add_argument("-t", "--threads", type=int, help="CPU threads (default: llama.cpp's; one when simulated)")
     parser.add_argument("-b", "--batch-size", type=int)
     parser.add_argument("-ub", "--ubatch-size", type=int)
@@ -139,9 +140,11 @@ def _set_device(params: "xllamacpp.CommonParams", options: argparse.Namespace) -
         )
     kinds = xllamacpp.ggml_backend_dev_type
     gpus = {kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU}
-    if not any(device["type"] in gpus for device in xllamacpp.get_device_info()):
+    found = [str(device["name"]) for device in xllamacpp.get_device_info() if device["type"] in gpus]
+    if not found or options.device not in ("", *found):
+        wanted = f"{options.device} is not among them ({', '.join(found)})" if found else "it finds no GPU"
         raise PermanentError(
-            "this build of llama.cpp finds no GPU, and engines never fall back to the CPU",
+            f"this build of llama.cpp cannot use the card: {wanted}; engines never fall back to the CPU",
             hint="install a build for this card, or use the container image; --simulated is for simulated cards",
         )
     params.n_gpu_layers = options.n_gpu_layers

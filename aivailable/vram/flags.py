@@ -2,19 +2,21 @@
 
 import math
 
-from aivailable.model.cards import Card, Vendor
+from aivailable.model.cards import Card
 from aivailable.model.fleet import Engine, Profile
 from aivailable.model.footprint import Footprint
 from aivailable.vram.footprint import MIB
-
-BF16_COMPUTE_CAPABILITY = 8.0
-"""NVIDIA cards below compute no bf16; vLLM refuses to start there unless told to use fp16."""
+from aivailable.vram.hardware import formats_of, ruling
 
 VLLM_SHUTDOWN_TIMEOUT_S = 20
 """How long vLLM finishes requests after SIGTERM; must be shorter than the job's kill_timeout, because a stream that
-outlives it hangs until the process is killed."""
+outlives it hangs until the process is killed (seen with vLLM 0.32 on a CPU)."""
 
 ALL_LAYERS = 999
+"""llama.cpp offloads as many layers as there are, when told more."""
+
+SHARE_MAX = 0.999
+"""vLLM wants a share below 1."""
 
 
 def engine_flags(
@@ -29,22 +31,28 @@ def engine_flags(
 ) -> tuple[str, ...]:
     """All flags but address, port, model path and name; `extra` (the user's) come last.
 
-    vLLM is told both the bytes of its KV cache and the share of the card it may take (whole slices over the driver's
-    total, rounded down to three digits), because its start-up check of free memory still uses the share.
+    A vLLM footprint without graphs stands for an engine that makes none (`--enforce-eager`).
     """
-    del profile
+    needed = ruling(engine, formats_of(profile), card).flags
     if engine is Engine.LLAMACPP:
-        offload = ("--simulated",) if card.simulated else ("-ngl", str(ALL_LAYERS))
+        offload = ("--simulated",) if card.simulated else ("-ngl", str(ALL_LAYERS), *needed)
         return ("-c", str(context * concurrency), "-np", str(concurrency), "--metrics", *offload, *extra)
-    booked_mib = card.slices_for(footprint.claim_mib) * card.slice_mib
-    share = math.floor(1000 * booked_mib / card.total_mib) / 1000
-    needs_fp16 = card.vendor is Vendor.NVIDIA and (card.compute_capability or 0) < BF16_COMPUTE_CAPABILITY
     return (
         *("--max-model-len", str(context)),
         *("--max-num-seqs", str(concurrency)),
         *("--kv-cache-memory-bytes", str(footprint.kv_mib * MIB)),
-        *("--gpu-memory-utilization", f"{min(share, 0.999):.3f}"),
-        *(("--dtype", "half") if needs_fp16 else ()),
+        *("--gpu-memory-utilization", f"{memory_share(footprint.claim_mib, card.total_mib):.3f}"),
+        *needed,
+        *(("--enforce-eager",) if footprint.graphs_mib == 0 else ()),
         *("--shutdown-timeout", str(VLLM_SHUTDOWN_TIMEOUT_S)),
         *extra,
     )
+
+
+def memory_share(claim_mib: int, total_mib: int) -> float:
+    """The share for vLLM's `--gpu-memory-utilization`: the claim over the driver's total, rounded down to three digits.
+
+    The bytes of the KV cache are given too and decide; vLLM still refuses to start where less than this share of the
+    card is free, so it must not be more than what is booked.
+    """
+    return min(math.floor(1000 * claim_mib / max(1, total_mib)) / 1000, SHARE_MAX)
