@@ -90,7 +90,10 @@ def _asked(cluster: str | None, card_name: str | None, vram_mib: int | None, *, 
         return _named(cluster, card_name, vram_mib)
     if vram_mib is not None:
         return Asked(cards=(card_of_size(vram_mib),), where="any card", counts=Counter())
-    found = () if all_cards else _at_hand(cluster)
+    try:
+        found = () if all_cards else _at_hand(cluster)
+    except RetryableError as error:
+        raise RetryableError(error.message, hint=f"{error.hint}; --card and --all-cards need no cluster") from error
     if found:
         by_kind = {_kind(card): card for card in reversed(found)}
         counts = Counter(by_kind[_kind(card)].uuid for card in found)

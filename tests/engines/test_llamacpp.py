@@ -149,8 +149,9 @@ def test_layers_left_on_the_cpu_are_refused() -> None:
     assert "-ngl 10 would leave layers on the CPU" in words
 
 
-def test_without_a_gpu_it_refuses_to_start() -> None:
-    code, words = ends("-m", str(smollm2()), "--port", str(free_port()))
+@pytest.mark.parametrize("device", [(), ("--device", "CUDA0")])
+def test_without_a_gpu_it_refuses_to_start(device: tuple[str, ...]) -> None:
+    code, words = ends("-m", str(smollm2()), "--port", str(free_port()), *device)
 
     assert code == 1
     assert "engines never fall back to the CPU" in words
