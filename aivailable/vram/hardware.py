@@ -160,7 +160,7 @@ def ruling(engine: Engine, formats: tuple[str, ...], card: Card) -> Ruling:
 
 
 def refusal(engine: Engine, profile: Profile, card: Card) -> Refusal | None:
-    """Why `engine` cannot run this model on `card`, or None when it can. Kept for each kind of card: it costs 2 us."""
+    """Why `engine` cannot run this model on `card`, or None when it can. Kept for each kind of card: asking costs 1 us."""
     return ruling(engine, formats_of(profile), card).refusal
 
 
