@@ -160,7 +160,7 @@ def ruling(engine: Engine, formats: tuple[str, ...], card: Card) -> Ruling:
 
 
 def refusal(engine: Engine, profile: Profile, card: Card) -> Refusal | None:
-    """Why `engine` cannot run this model on `card`, or None when it can. Kept for each kind of card: asking costs 1 us."""
+    """Why `engine` cannot run this model on `card`, or None when it can. Kept for each kind of card: 1 us."""
     return ruling(engine, formats_of(profile), card).refusal
 
 
@@ -197,6 +197,13 @@ def notes(engine: Engine, profile: Profile, card: Card) -> tuple[str, ...]:
     """What a person should know of this engine on this card, and no reason to refuse; half sentences."""
     found = ruling(engine, formats_of(profile), card)
     told = [note.text for note in found.notes]
+    if engine is Engine.VLLM and found.platform:
+        ruled = {name for rule in rules().weights if rule.engine is engine for name in rule.formats}
+        told += [
+            f"no rule says on which cards {engine} runs {name} weights"
+            for name in formats_of(profile)
+            if name not in ruled
+        ]
     major = card.driver_version.partition(".")[0]
     if found.platform and found.platform.driver_min and major.isdigit() and int(major) < found.platform.driver_min:
         told.append(f"the image needs NVIDIA driver {found.platform.driver_min}, the node has {card.driver_version}")
@@ -248,30 +255,21 @@ def _no_platform(engine: Engine, kind: Kind, platforms: list[Platform]) -> Refus
 
 
 def _no_weights(engine: Engine, format_name: str, kind: Kind) -> Refusal | None:
-    """The refusal for weights that the engine runs on other cards only, or that nothing is known of."""
+    """The refusal for weights that the engine runs on other cards only; None also where no rule is about them."""
     entries = [
         rule
         for rule in rules().weights
         if rule.engine is engine and rule.vendor is kind.vendor and format_name in rule.formats
     ]
-    if any(rule.holds(kind) for rule in entries):
+    if not entries or any(rule.holds(kind) for rule in entries):
         return None
-    if entries:
-        told = kind.compute_capability if kind.vendor is Vendor.NVIDIA else kind.gfx
-        return Refusal(
-            "weights",
-            f"{engine} does not run {format_name} weights on {told} ({entries[0].text})",
-            source=entries[0].source,
-            instead="another quantization, or a GGUF variant under llama.cpp",
-            why=f"{engine} runs {format_name} weights on other cards only ({entries[0].text})",
-        )
-    if engine is Engine.LLAMACPP:
-        return None
+    told = kind.compute_capability if kind.vendor is Vendor.NVIDIA else kind.gfx
     return Refusal(
         "weights",
-        f"weights stored as {format_name}: not known whether {engine} runs them on any card",
-        source="no entry in the rules",
-        instead="a variant in 16 bit, AWQ, GPTQ, FP8 or GGUF",
+        f"{engine} does not run {format_name} weights on {told} ({entries[0].text})",
+        source=entries[0].source,
+        instead="another quantization, or a GGUF variant under llama.cpp",
+        why=f"{engine} runs {format_name} weights on other cards only ({entries[0].text})",
     )
 
 

@@ -80,7 +80,7 @@ def test_all_145_cards_are_in_the_table() -> None:
         (Engine.VLLM, GPT_OSS, RX7900, "vllm does not run mxfp4 weights on gfx1100"),
         (Engine.VLLM, stored_as("U8"), T4, None),
         (Engine.VLLM, stored_as("U8"), MI300, "vllm does not run bitsandbytes weights on gfx942"),
-        (Engine.VLLM, stored_as("I16"), A100, "weights stored as I16: not known"),
+        (Engine.VLLM, stored_as("I16"), A100, None),
         (Engine.LLAMACPP, SMALL, GTX, None),
         (Engine.LLAMACPP, SMALL, MI50, None),
         (Engine.LLAMACPP, SMALL, K80, "llamacpp needs compute capability 5.0, the card has 3.7"),
@@ -152,6 +152,7 @@ def test_what_weights_are_is_read_from_how_they_are_stored() -> None:
 
 def test_notes_tell_an_old_driver_and_a_slow_first_start() -> None:
     assert notes(Engine.VLLM, EIGHT_B, A100) == ()
+    assert notes(Engine.VLLM, stored_as("I16"), A100) == ("no rule says on which cards vllm runs I16 weights",)
     assert "needs NVIDIA driver 580" in notes(Engine.VLLM, EIGHT_B, replace(A100, driver_version="535.104.05"))[0]
     assert notes(Engine.VLLM, EIGHT_B, replace(A100, driver_version="580.95.05")) == ()
     assert "at the first start" in notes(Engine.LLAMACPP, SMALL, GTX)[0]
