@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Engine, ModelSpec, Profile, Variant
+from aivailable.model.fleet import Engine, ModelSpec, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Requirement
+from aivailable.vram.fit import Verdict, degrees, judge
 from aivailable.vram.flags import engine_flags
-from aivailable.vram.footprint import footprint
-from aivailable.vram.hardware import engine_of, image, refusal, requirement
-
-TENSOR_PARALLEL = (1, 2, 4, 8)
-"""Numbers of cards one replica is spread over: vLLM splits heads evenly, nodes have their cards in powers of two."""
+from aivailable.vram.hardware import image, requirement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,22 +63,20 @@ class VramJudge:
         if variant.resolved is None:
             return No(rule="source", text=f"{variant.source} is not resolved: its size is unknown")
         profile = variant.resolved.profile
-        if model.context > profile.context_limit:
-            return No(
-                rule="context", text=f"context {model.context} is more than the {profile.context_limit} it was made for"
-            )
-        engine = engine_of(profile)
-        if unfit := refusal(engine, profile, card):
-            return No(rule=unfit.rule, text=unfit.text)
         alone_mib = 0
-        for cards in degrees(profile, engine):
-            size = footprint(
-                profile, engine=engine, card=card, context=model.context, concurrency=model.concurrency, cards=cards
-            )
-            slices = card.slices_for(size.claim_mib)
-            if slices <= card.slices:
-                return Need(engine=engine, slices=slices, footprint=size, cards=cards, alone_mib=alone_mib)
-            alone_mib = alone_mib or slices * card.slice_mib
+        for cards in (1, *degrees(profile)):
+            found = judge(profile, card, model.context, model.concurrency, cards)
+            if found.verdict is Verdict.FITS and found.footprint is not None:
+                return Need(
+                    engine=found.engine,
+                    slices=found.slices,
+                    footprint=found.footprint,
+                    cards=cards,
+                    alone_mib=alone_mib,
+                )
+            if found.verdict is Verdict.UNSUPPORTED:
+                return No(rule=found.rule, text=found.reason)
+            alone_mib = alone_mib or found.need_mib
         return No(
             rule="card size",
             text=f"needs {alone_mib} MiB, more than the whole card has",
@@ -106,16 +101,5 @@ class VramJudge:
         return Equipment(
             flags=flags,
             image=image(need.engine, card),
-            requirement=requirement(need.engine, card, need.slices * card.slice_mib),
+            requirement=requirement(need.engine, card, need.slices * card.slice_mib, profile=variant.resolved.profile),
         )
-
-
-def degrees(profile: Profile, engine: Engine) -> tuple[int, ...]:
-    """Over how many cards the model can be spread: attention heads divide evenly, KV heads divide or are copied.
-
-    Source: vLLM's ModelConfig.verify_with_parallel_config and QKVParallelLinear. llama.cpp gets one card.
-    """
-    if engine is not Engine.VLLM:
-        return (1,)
-    heads, kv_heads = max(1, profile.heads), max(1, profile.kv_heads)
-    return tuple(n for n in TENSOR_PARALLEL if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0))

@@ -14,7 +14,7 @@ from aivailable.model.fleet import Engine, Fleet, Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.planner import plan
 from aivailable.vram.footprint import footprint
-from aivailable.vram.support import engine_of, refusal
+from aivailable.vram.hardware import engine_of, refusal
 from bench.placement.catalogue import Entry, read_catalogue, read_rack
 from bench.placement.worlds import after
 from bench.tables import machine
