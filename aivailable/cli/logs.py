@@ -24,11 +24,13 @@ LOOK_S = 0.5
 def command(cluster: str | None, model: str, tail_lines: int, number: int | None, *, follow_: bool) -> None:
     """Print what the engines of MODEL wrote, oldest line first."""
     connection = connect(cluster)
-    replicas = [
-        r
-        for r in observe(connection.cluster, connection.registry).replicas
-        if r.model == model and number in (None, r.replica)
-    ]
+    all_ = [r for r in observe(connection.cluster, connection.registry).replicas if r.model == model]
+    replicas = [r for r in all_ if number in (None, r.replica)]
+    if not replicas and all_:
+        there = ", ".join(str(n) for n in sorted({r.replica for r in all_}))
+        raise UserError(
+            f"{model!r} has no replica {number} now", hint=f"its replicas are {there}; a move renumbers one"
+        )
     if not replicas:
         raise UserError(f"no replica of {model!r} has a job", hint="see `aivailable status`")
     if follow_:

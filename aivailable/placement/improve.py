@@ -11,13 +11,13 @@ from aivailable.placement.choose import Choice, best
 from aivailable.placement.state import Board, Item, ModelState
 from aivailable.placement.worth import model_loss, model_worth, rank_worth
 
-TRIES = 400
+TRIES = 1000
 """Attempts on a small rack."""
 
-CARDS_TIMES_TRIES = 20_000
+CARDS_TIMES_TRIES = 60_000
 """Fewer attempts on larger racks, none on a data centre: there what does not fit is a small part of the whole."""
 
-TRIES_PER_ITEM = 20
+TRIES_PER_ITEM = 60
 """Attempts for each replica that can be given another place."""
 
 HOMELESS = 16

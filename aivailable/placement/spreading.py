@@ -2,7 +2,7 @@
 
 from aivailable.model.replica import ReplicaState
 from aivailable.placement.choose import best
-from aivailable.placement.repair import Repair, cost
+from aivailable.placement.repair import Repair
 from aivailable.placement.state import Board, Item, ModelState
 from aivailable.placement.worth import MOVE, SHARED_NODE
 
@@ -13,7 +13,7 @@ def spread(board: Board, repair: Repair, states: list[ModelState]) -> None:
     """Spread the models whose replicas, two or more, share one node; never at the cost of another model's spread."""
     for state in states:
         if on_one_node(board, state) and all(_at_rest(item) for item in state.items if item.cards):
-            for item in sorted(state.items, key=lambda i: (not i.loose, cost(i), -i.number)):
+            for item in sorted(state.items, key=lambda i: (not i.loose, -i.number)):
                 if item.cards and not item.fixed and _moved_apart(board, repair, item):
                     break
 

@@ -95,11 +95,12 @@ def _next(entries: list[Entry], count: Counter[str], full: set[str]) -> Entry:
 def _ours(rack: Snapshot, entries: list[Entry]) -> list[Placed]:
     """The product's planner, asked for one replica more of what it has placed: beside what runs, else all anew.
 
-    Where neither finds a place for everything, that model has enough.
+    Where neither finds a place for everything, that model has enough; until no model takes one more.
     """
     count: Counter[str] = Counter()
     full: set[str] = set()
     made, running = plan(Fleet(), rack), rack
+    grown = False
     while len(full) < len(entries):
         entry = _next(entries, count, full)
         count[entry.spec.name] += 1
@@ -107,11 +108,14 @@ def _ours(rack: Snapshot, entries: list[Entry]) -> list[Placed]:
         for world in (running, rack):
             tried = plan(fleet, world)
             if not tried.unplaced:
-                made, running = tried, after(tried, world)
+                made, running, grown = tried, after(tried, world), True
                 break
         else:
             count[entry.spec.name] -= 1
             full.add(entry.spec.name)
+        if grown and len(full) == len(entries):
+            # Others have moved since: what did not fit then may fit now.
+            full, grown = set(), False
     return [Placed(p.spec.model, p.node, p.footprint.expected_mib * len(p.cards)) for p in made.placements]
 
 

@@ -289,6 +289,7 @@ def test_a_second_demo_on_the_same_directory_is_refused(up: Demo) -> None:
         (("chat", "smollm2-135m"), "did you mean smollm2-135m-instruct?"),
         (("stop", "nope", "--yes"), "the fleet has no model 'nope'"),
         (("logs", "nope"), "no replica of 'nope' has a job"),
+        (("logs", MODEL, "--replica", "77"), "a move renumbers one"),
         (("--cluster", "k8s", "status"), "--cluster k8s: not known"),
         (("--cluster", "nomad", "demo", "kill", "node1"), "the demo is an embedded cluster"),
         (("up",), "up is for a real cluster"),
