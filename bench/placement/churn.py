@@ -16,10 +16,11 @@ from pathlib import Path
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.plan import Move, Plan, Start, Stop
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.replica import Replica
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.planner import Planner
 from bench.placement.openb import Ask, AskJudge, model_of, read_asks, read_nodes
+from bench.placement.worlds import serving
 from bench.tables import machine
 
 SEED = 1
@@ -200,16 +201,7 @@ class _Planned(_World):
             if isinstance(action, Start | Move):
                 placement = action.placement
                 self.moves += bool(placement.replaces)
-                self._replicas[placement.job_id] = Replica(
-                    model=placement.spec.model,
-                    variant=placement.spec.variant.source,
-                    replica=placement.replica,
-                    job=placement.job_id,
-                    state=ReplicaState.SERVING,
-                    node=placement.node,
-                    cards=placement.cards,
-                    claim_mib=placement.claim_mib,
-                )
+                self._replicas[placement.job_id] = serving(placement)
                 self._book(placement.cards, placement.claim_mib, 1)
 
     def _end(self, job: str) -> None:

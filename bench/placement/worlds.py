@@ -2,9 +2,25 @@
 
 from dataclasses import replace
 
-from aivailable.model.plan import Move, Plan, Stop
+from aivailable.model.plan import Move, Placement, Plan, Stop
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
+
+
+def serving(placement: Placement) -> Replica:
+    """The replica that a placement becomes."""
+    return Replica(
+        model=placement.spec.model,
+        variant=placement.spec.variant.source,
+        replica=placement.replica,
+        job=placement.job_id,
+        state=ReplicaState.SERVING,
+        vendor=placement.requirement.vendor,
+        alloc=f"alloc-{placement.job_id}",
+        node=placement.node,
+        cards=placement.cards,
+        claim_mib=placement.claim_mib,
+    )
 
 
 def after(plan: Plan, snapshot: Snapshot) -> Snapshot:
@@ -21,20 +37,7 @@ def after(plan: Plan, snapshot: Snapshot) -> Snapshot:
         if isinstance(action, Stop):
             continue
         placement = action.placement
-        replicas.append(
-            Replica(
-                model=placement.spec.model,
-                variant=placement.spec.variant.source,
-                replica=placement.replica,
-                job=placement.job_id,
-                state=ReplicaState.SERVING,
-                vendor=placement.requirement.vendor,
-                alloc=f"alloc-{placement.job_id}",
-                node=placement.node,
-                cards=placement.cards,
-                claim_mib=placement.claim_mib,
-            )
-        )
+        replicas.append(serving(placement))
         for uuid, mib in zip(placement.cards, placement.claim_mib, strict=True):
             freed[uuid] = freed.get(uuid, 0) - mib
     nodes = tuple(

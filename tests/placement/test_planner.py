@@ -12,6 +12,7 @@ from aivailable.model.plan import Move, Plan, Start, Stop, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan
+from tests.placement.world import begun
 from tests.samples import EIGHT_B, SMALL, card, fleet, model, node, rack, variant
 
 SERVING, LOADING, PENDING = ReplicaState.SERVING, ReplicaState.LOADING, ReplicaState.PENDING
@@ -22,24 +23,7 @@ def applied(made: Plan, snapshot: Snapshot, *, state: ReplicaState = SERVING) ->
     gone = {a.replica.job for a in made.actions if isinstance(a, Stop)}
     gone |= {r.job for r in snapshot.replicas if r.state is ReplicaState.STOPPING}
     replicas = [r for r in snapshot.replicas if r.job not in gone]
-    for action in made.actions:
-        if isinstance(action, Start | Move):
-            p = action.placement
-            replicas.append(
-                Replica(
-                    model=p.spec.model,
-                    variant=p.spec.variant.source,
-                    replica=p.replica,
-                    job=p.job_id,
-                    state=state,
-                    vendor=p.requirement.vendor,
-                    alloc=f"alloc-{p.job_id}",
-                    node=p.node,
-                    cards=p.cards,
-                    claim_mib=p.claim_mib,
-                    replaces=p.replaces,
-                )
-            )
+    replicas += [begun(a.placement, state) for a in made.actions if isinstance(a, Start | Move)]
     return with_replicas(snapshot, *replicas)
 
 

@@ -3,10 +3,28 @@
 from dataclasses import replace
 
 from aivailable.model.fleet import Fleet
-from aivailable.model.plan import Action, Move, Plan, Start, Stop
+from aivailable.model.plan import Action, Move, Placement, Plan, Start, Stop
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan
+
+
+def begun(placement: Placement, state: ReplicaState) -> Replica:
+    """The replica that a placement becomes."""
+    return Replica(
+        model=placement.spec.model,
+        variant=placement.spec.variant.source,
+        replica=placement.replica,
+        job=placement.job_id,
+        state=state,
+        engine=placement.spec.engine,
+        vendor=placement.requirement.vendor,
+        alloc=f"alloc-{placement.job_id}",
+        node=placement.node,
+        cards=placement.cards,
+        claim_mib=placement.claim_mib,
+        replaces=placement.replaces,
+    )
 
 
 class World:
@@ -40,20 +58,7 @@ class World:
             job = action.replica.job
             self.replicas[job] = replace(self.replicas[job], state=ReplicaState.STOPPING)
         elif action.placement.job_id not in self.replicas:
-            p = action.placement
-            self.replicas[p.job_id] = Replica(
-                model=p.spec.model,
-                variant=p.spec.variant.source,
-                replica=p.replica,
-                job=p.job_id,
-                state=ReplicaState.LOADING,
-                engine=p.spec.engine,
-                vendor=p.requirement.vendor,
-                node=p.node,
-                cards=p.cards,
-                claim_mib=p.claim_mib,
-                replaces=p.replaces,
-            )
+            self.replicas[action.placement.job_id] = begun(action.placement, ReplicaState.LOADING)
             self.snapshot()
 
     def pass_time(self) -> None:
