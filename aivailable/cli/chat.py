@@ -11,6 +11,8 @@ from aivailable.clients.chat import ChatRequest, stream_chat
 from aivailable.controller.fleetstore import read_fleet
 
 SYSTEM_MESSAGE = "You are a helpful assistant."
+PATIENCE_S = 3.0
+"""For the moment between a healthy engine and a gateway that has read its endpoint."""
 
 
 @click.command("chat")
@@ -33,7 +35,7 @@ def command(
         messages.append({"role": "user", "content": text})
         request = ChatRequest(model=model, messages=messages, max_tokens=max_tokens, temperature=temperature)
         answer = ""
-        for piece in stream_chat(target.base_url, target.key, request):
+        for piece in stream_chat(target.base_url, target.key, request, patience_s=PATIENCE_S):
             click.echo(piece, nl=False)
             answer += piece
         click.echo()

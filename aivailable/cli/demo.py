@@ -33,6 +33,8 @@ from aivailable.settings import shipped
 
 QUESTION = "What is the capital of France?"
 ANSWER_TOKENS = 32
+FIRST_ANSWER_PATIENCE_S = 15.0
+"""Envoy may read its endpoints that much later than the engine is healthy, on a machine busy with engines' starts."""
 
 
 @click.group("demo", invoke_without_command=True)
@@ -120,7 +122,7 @@ def _ask(running: Running, fleet: Fleet) -> None:
     out.print(f"\n[bold]Request[/] POST {running.base_url}/chat/completions")
     click.echo(json.dumps(request.body(stream=True)))
     out.print("\n[bold]Answer[/], from a simulated card, through Envoy")
-    for piece in stream_chat(running.base_url, running.key, request):
+    for piece in stream_chat(running.base_url, running.key, request, patience_s=FIRST_ANSWER_PATIENCE_S):
         click.echo(piece, nl=False)
     click.echo()
 

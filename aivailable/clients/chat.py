@@ -1,6 +1,7 @@
 """Asks a model through the gateway, as any OpenAI client would."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from aivailable.errors import AivailableError, PermanentError, RetryableError, U
 CONNECT_TIMEOUT_S = 5.0
 TOKEN_TIMEOUT_S = 120.0
 """Longest silence between two pieces of an answer; a slow card reads a long prompt before its first token."""
+
+RETRY_DELAY_S = 0.2
+"""Between two tries while the gateway knows no instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +40,38 @@ class ChatRequest:
         return body
 
 
-def stream_chat(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
+def stream_chat(base_url: str, key: str, request: ChatRequest, *, patience_s: float = 0.0) -> Iterator[str]:
     """The pieces of the answer as they come.
+
+    A gateway reads its endpoints a moment after an instance is healthy, so one asked too early answers 503.
 
     Args:
         base_url: The gateway's address, ending in `/v1`.
         key: The API key.
         request: What to ask.
+        patience_s: How long to go on asking while no instance answers, seconds.
 
     Raises:
         UserError: The gateway refuses the request (4xx), in its words.
         RetryableError: No instance serves the model at the moment (503), or the gateway cannot be reached.
         PermanentError: Anything else.
     """
+    deadline = time.monotonic() + patience_s
+    while True:
+        begun = False
+        try:
+            for piece in _answer(base_url, key, request):
+                begun = True
+                yield piece
+        except RetryableError:
+            if begun or time.monotonic() + RETRY_DELAY_S > deadline:
+                raise
+            time.sleep(RETRY_DELAY_S)
+        else:
+            return
+
+
+def _answer(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
     timeout = httpx2.Timeout(TOKEN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (

@@ -92,16 +92,16 @@ def test_two_engines_share_a_card_and_a_third_that_does_not_fit_is_refused(life:
     life.assert_nothing_is_booked_twice()
     index = life.key("aivailable/fleet")["ModifyIndex"]
 
-    def with_c(concurrency: int) -> str:
+    def with_c(context: int) -> str:
         shared = [{"name": name, "where": T4} for name in ("a", "b")]
-        return fleet(tmp_path, *shared, {"name": "c", "where": T4, "context": 2048, "concurrency": concurrency})
+        return fleet(tmp_path, *shared, {"name": "c", "where": T4, "context": context, "concurrency": 256})
 
-    never = life.run("deploy", with_c(3000), "--yes")
+    never = life.run("deploy", with_c(8192), "--yes")
     assert never.returncode == 2, never.stdout + never.stderr
     assert "c fits nowhere; nothing was changed" in never.stderr
     assert life.key("aivailable/fleet")["ModifyIndex"] == index
 
-    not_now = life.run("deploy", with_c(300), "--yes")
+    not_now = life.run("deploy", with_c(2304), "--yes")
     assert not_now.returncode == 1, not_now.stdout + not_now.stderr
     assert "1 replica(s) have no place; the others serve" in not_now.stderr
     assert "MiB, more than is free on the card" in life.ok("explain", "c")
