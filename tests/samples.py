@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from aivailable.model.cards import Card, Node, Vendor
-from aivailable.model.fleet import Fleet, ModelSpec, Profile, Resolved, Variant, WeightsFormat
+from aivailable.model.fleet import Fleet, ModelSpec, Resolved, Variant
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 
 

@@ -15,7 +15,7 @@ from aivailable.controller.sources import Sources
 from aivailable.embedded.state import is_running
 from aivailable.errors import RetryableError, UserError
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Profile
+from aivailable.model.profile import Profile
 from aivailable.model.source import parse_source
 from aivailable.settings import Settings
 from aivailable.vram.cardtable import card_of_size, find_known, known_cards, with_memory

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aivailable.documents import footprint_terms
-from aivailable.model.fleet import Profile
+from aivailable.model.profile import Profile
 from aivailable.vram.fit import Fit, Verdict
 
 STYLE = {Verdict.FITS: "green", Verdict.TOO_BIG: "yellow", Verdict.UNSUPPORTED: "red"}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aivailable.model.names import slug
+from aivailable.model.profile import Profile
 
 
 class Engine(StrEnum):
@@ -11,38 +12,6 @@ class Engine(StrEnum):
 
     VLLM = "vllm"
     LLAMACPP = "llamacpp"
-
-
-class WeightsFormat(StrEnum):
-    """Container format of a variant's weights; it decides the engine."""
-
-    SAFETENSORS = "safetensors"
-    GGUF = "gguf"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What the headers of a model's files say; enough to compute a footprint without the files.
-
-    Sizes in bytes and element counts. `weights_bytes` is the sum over all tensors as stored.
-    `input_embedding_bytes` is the token-embedding table, which llama.cpp keeps in host memory unless it is tied to
-    the output. `key_size` and `value_size` are elements per KV head and layer. `weights_type` is the field's name of
-    the most common tensor type by bytes (`BF16`, `Q4_1`, …).
-    """
-
-    format: WeightsFormat
-    architecture: str
-    weights_bytes: int
-    input_embedding_bytes: int
-    layers: int
-    hidden_size: int
-    heads: int
-    kv_heads: int
-    key_size: int
-    value_size: int
-    vocabulary: int
-    context_limit: int
-    weights_type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from aivailable.model.fleet import Engine, ModelSpec, Profile
+from aivailable.model.fleet import Engine, ModelSpec
 from aivailable.model.plan import Nearest, Reason, Unplaced
+from aivailable.model.profile import Profile
 from aivailable.placement.judge import No
 from aivailable.placement.options import Option
 from aivailable.placement.rack import Rack

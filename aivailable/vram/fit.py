@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Engine, Profile
+from aivailable.model.fleet import Engine
 from aivailable.model.footprint import Footprint
+from aivailable.model.profile import Profile
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of, image, notes, refusal

@@ -3,8 +3,9 @@
 import math
 
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Engine, Profile
+from aivailable.model.fleet import Engine
 from aivailable.model.footprint import Footprint
+from aivailable.model.profile import Profile
 from aivailable.vram.footprint import MIB
 from aivailable.vram.hardware import formats_of, ruling
 

@@ -5,8 +5,9 @@ logs of vLLM and llama.cpp, read by hand; what each formula misses on them is sa
 """
 
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Engine, Profile
+from aivailable.model.fleet import Engine
 from aivailable.model.footprint import Footprint
+from aivailable.model.profile import Profile
 
 MIB = 1024 * 1024
 

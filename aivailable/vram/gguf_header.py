@@ -9,7 +9,7 @@ from typing import Any
 from gguf import GGUFReader, GGUFValueType
 
 from aivailable.errors import UserError
-from aivailable.model.fleet import Profile, WeightsFormat
+from aivailable.model.profile import Profile, WeightsFormat
 
 GGUF_MAGIC = b"GGUF"
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from aivailable.model.cards import Card, Vendor
-from aivailable.model.fleet import Engine, Profile, WeightsFormat
+from aivailable.model.fleet import Engine
 from aivailable.model.plan import Requirement
+from aivailable.model.profile import Profile, WeightsFormat
 
 RULES = Path(__file__).parent / "data" / "hardware.toml"
 

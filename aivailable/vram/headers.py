@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aivailable.errors import UserError
-from aivailable.model.fleet import Profile
+from aivailable.model.profile import Profile
 from aivailable.vram.gguf_header import GGUF_MAGIC, read_gguf
 from aivailable.vram.safetensors_header import read_safetensors
 

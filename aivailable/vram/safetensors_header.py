@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from aivailable.errors import UserError
-from aivailable.model.fleet import Profile, WeightsFormat
+from aivailable.model.profile import Profile, WeightsFormat
 
 DTYPE_BITS = {
     "F64": 64,

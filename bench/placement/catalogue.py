@@ -12,7 +12,8 @@ from typing import Any
 
 from aivailable.errors import UserError
 from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
-from aivailable.model.fleet import ModelSpec, Profile, Resolved, Variant, WeightsFormat
+from aivailable.model.fleet import ModelSpec, Resolved, Variant
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 
 DATA = Path(__file__).parent.parent / "data"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from aivailable.errors import UserError
 from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
-from aivailable.model.fleet import Engine, Fleet, ModelSpec, Profile, Resolved, Variant, WeightsFormat
+from aivailable.model.fleet import Engine, Fleet, ModelSpec, Resolved, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Requirement
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.judge import Equipment, Need, No
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from statistics import mean, median
 
 from aivailable.model.cards import Card, Node, Vendor
-from aivailable.model.fleet import Fleet, ModelSpec, Profile, Resolved, Variant, WeightsFormat
+from aivailable.model.fleet import Fleet, ModelSpec, Resolved, Variant
 from aivailable.model.plan import Move, Plan, Start, Stop
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.exact import solve
 from aivailable.placement.planner import Planner, plan

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aivailable.model.cards import Card, Vendor
-from aivailable.model.fleet import Engine, Fleet, Profile, WeightsFormat
+from aivailable.model.fleet import Engine, Fleet
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.planner import plan
 from aivailable.vram.footprint import footprint

@@ -13,7 +13,7 @@ from aivailable.cli.fit_view import card_view, cards_view, command_lines, fit_do
 from aivailable.cli.main import main
 from aivailable.embedded.agent import Agent
 from aivailable.model.cards import Card
-from aivailable.model.fleet import Profile
+from aivailable.model.profile import Profile
 from aivailable.vram.cardtable import find_card, known_cards, with_memory
 from aivailable.vram.fit import Fit, Verdict, fit
 from tests.embedded.jobs import nodes

@@ -6,8 +6,9 @@ import pytest
 
 from aivailable.errors import UserError
 from aivailable.model.cards import Card
-from aivailable.model.fleet import ModelSpec, Profile
+from aivailable.model.fleet import ModelSpec
 from aivailable.model.plan import Move, Plan, Start, Stop
+from aivailable.model.profile import Profile
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import defragment, plan, survival, without_nodes

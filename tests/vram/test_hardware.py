@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from aivailable.model.cards import Card, Vendor
-from aivailable.model.fleet import Engine, Profile, WeightsFormat
+from aivailable.model.fleet import Engine
+from aivailable.model.profile import Profile, WeightsFormat
 from aivailable.vram.cardtable import KnownCard, table
 from aivailable.vram.fit import judge
 from aivailable.vram.hardware import engine_of, formats_of, image, notes, refusal, requirement, rules, ruling

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aivailable.errors import UserError
-from aivailable.model.fleet import WeightsFormat
+from aivailable.model.profile import WeightsFormat
 from aivailable.vram.gguf_header import LONG_ARRAY, HeaderReader
 from aivailable.vram.headers import read_profile
 from tests.weights import smollm2, write_gguf, write_safetensors
