@@ -4,8 +4,9 @@ import sys
 
 from bench import startup
 from bench.placement.__main__ import main as placement
+from bench.vram_accuracy.__main__ import main as vram_accuracy
 
-BENCHMARKS = {"startup": startup.main, "placement": placement}
+BENCHMARKS = {"startup": startup.main, "placement": placement, "vram_accuracy": vram_accuracy}
 
 if __name__ == "__main__":
     for name, run in BENCHMARKS.items():

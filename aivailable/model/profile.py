@@ -67,8 +67,10 @@ class Profile:
     and layer; where layers differ, `kv_layers` says so layer by layer and counts. `weights_type` is the field's name of
     the most common tensor type by bytes (`BF16`, `Q4_1`, …), `quantization` the method that safetensors were made with
     (`awq`, `gptq`, `fp8`, `bitsandbytes`, `mxfp4`, `nvfp4`, …; empty: none). `intermediate_size` is the width one token
-    passes in a layer's MLP, of a mixture that of its chosen and shared experts together (0: not known). `state_bytes`
-    is what one sequence keeps in layers without a KV cache (Mamba). `pooling`: it answers with an embedding, not text.
+    passes in a layer's MLP, of a mixture that of its chosen and shared experts together (0: not known).
+    `replicated_bytes` is the part of the weights that tensor parallel copies whole to each card (MLA's
+    down-projections, routers, norms). `state_bytes` is what one sequence keeps in layers without a KV cache (Mamba).
+    `pooling`: it answers with an embedding, not text.
     """
 
     format: WeightsFormat
@@ -89,6 +91,7 @@ class Profile:
     kv_layers: tuple[KvLayers, ...] = ()
     experts: Experts | None = None
     tower: Tower | None = None
+    replicated_bytes: int = 0
     state_bytes: int = 0
     pooling: bool = False
 

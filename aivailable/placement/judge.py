@@ -65,7 +65,7 @@ class VramJudge:
         profile = variant.resolved.profile
         alone_mib = 0
         for cards in (1, *degrees(profile)):
-            found = judge(profile, card, model.context, model.concurrency, cards)
+            found = judge(profile, card, model.context, model.concurrency, cards, variant.flags)
             if found.verdict is Verdict.FITS and found.footprint is not None:
                 return Need(
                     engine=found.engine,

@@ -13,6 +13,7 @@ from aivailable.placement.repair import covering
 from aivailable.placement.state import Board, Item, ModelState
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of
+from aivailable.vram.launch import planned
 
 NEAREST_SHOWN = 3
 CONTEXT_STEP = 256
@@ -165,13 +166,13 @@ def _need_mib(
     rack: Rack, card: int, spec: ModelSpec, profile: Profile, *, context: int = 0, concurrency: int = 0
 ) -> int:
     sample = rack.cards[card]
-    need = footprint(
-        profile,
+    launch = planned(
         engine=engine_of(profile),
         card=sample,
         context=context or spec.context,
         concurrency=concurrency or spec.concurrency,
     )
+    need = footprint(profile, launch)
     return sample.slices_for(need.claim_mib) * sample.slice_mib
 
 

@@ -11,6 +11,7 @@ from aivailable.model.profile import Profile
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of, image, notes, refusal
+from aivailable.vram.launch import Launch, planned
 
 LLAMACPP_SEQUENCES_MAX = 256
 """llama.cpp does not start with more slots: "n_seq_max must be <= 256" (seen with xllamacpp of October 2026)."""
@@ -84,7 +85,9 @@ class Fit:
         return self.judgement.verdict
 
 
-def judge(profile: Profile, card: Card, context: int, concurrency: int, cards: int = 1) -> Judgement:
+def judge(
+    profile: Profile, card: Card, context: int, concurrency: int, cards: int = 1, flags: tuple[str, ...] = ()
+) -> Judgement:
     """Whether a model runs on cards like this one when they are empty. Rules are asked before anything is computed.
 
     Where vLLM's CUDA graphs are all that does not fit, it is judged without them.
@@ -95,6 +98,7 @@ def judge(profile: Profile, card: Card, context: int, concurrency: int, cards: i
         context: Tokens one request may use.
         concurrency: Requests at full context held at once.
         cards: Equal cards of one node that the model is spread over by tensor parallel.
+        flags: The user's own flags for the engine; some change what it holds.
     """
     engine = engine_of(profile)
     if unfit := refusal(engine, profile, card):
@@ -106,8 +110,8 @@ def judge(profile: Profile, card: Card, context: int, concurrency: int, cards: i
         return _no(engine, cards, "tensor parallel", f"the model does not divide over {cards} cards under {engine}")
     if card.total_mib <= 0:
         return _no(engine, cards, "card size", "how much memory this card has is not known", source="the card table")
-    need = footprint(profile, engine=engine, card=card, context=context, concurrency=concurrency, cards=cards)
-    found = _by_size(engine, card, cards, need)
+    launch = planned(engine=engine, card=card, context=context, concurrency=concurrency, cards=cards, flags=flags)
+    found = _by_size(profile, launch)
     if engine is Engine.LLAMACPP and concurrency > LLAMACPP_SEQUENCES_MAX and _fits(found):
         text = f"concurrency {concurrency} is more than llama.cpp's limit of {LLAMACPP_SEQUENCES_MAX}"
         return _no(engine, cards, "concurrency", text, source="llama.cpp: n_seq_max must be <= 256")
@@ -125,7 +129,9 @@ def fit(profile: Profile, card: Card, *, context: int, concurrency: int) -> Fit:
     """
     found = judge(profile, card, context, concurrency)
     engine = found.engine
-    need = found.footprint or footprint(profile, engine=engine, card=card, context=context, concurrency=concurrency)
+    need = found.footprint or footprint(
+        profile, planned(engine=engine, card=card, context=context, concurrency=concurrency)
+    )
     fits = found.verdict is Verdict.FITS
     context_max = largest_context(profile, card, concurrency)
     concurrency_max = largest_concurrency(profile, card, context)
@@ -198,12 +204,12 @@ def _would_help(
     return tuple(change for change in changes if change)
 
 
-def _by_size(engine: Engine, card: Card, cards: int, need: Footprint) -> Judgement:
+def _by_size(profile: Profile, launch: Launch) -> Judgement:
     """The verdict once every rule has let it pass."""
-    without = ""
+    engine, card, cards = launch.engine, launch.card, launch.cards
+    need, without = footprint(profile, launch), ""
     if card.slices_for(need.claim_mib) > card.slices and need.graphs_mib:
-        # The margin stays as it is, although part of it is for the graphs.
-        eager = replace(need, graphs_mib=0)
+        eager = footprint(profile, replace(launch, eager=True))
         if card.slices_for(eager.claim_mib) <= card.slices:
             need, without = eager, ", without CUDA graphs"
     slices = card.slices_for(need.claim_mib)

@@ -3,13 +3,14 @@
 import re
 import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gguf import GGUFReader, GGUFValueType
 
 from aivailable.errors import UserError
-from aivailable.model.profile import Profile, WeightsFormat
+from aivailable.model.profile import Experts, KvLayers, Profile, WeightsFormat
 
 GGUF_MAGIC = b"GGUF"
 
@@ -18,6 +19,26 @@ LONG_ARRAY = 4096
 
 NUMBER_MAX = 2**31
 """No layer count, width or vocabulary is near it; larger ones would make footprints absurd."""
+
+WINDOW_EVERY = {
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "cohere2": 4,
+    "gpt-oss": 2,
+    "llama4": 4,
+    "exaone4": 4,
+    "olmo2": 4,
+    "smallthinker": 4,
+}
+"""Every how manieth layer sees all tokens, where the header does not say layer by layer (llama.cpp's set_swa_pattern;
+general knowledge)."""
+
+ENCODERS = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "t5encoder")
+"""Architectures that read a text whole and keep no KV cache."""
+
+STATE_ONLY = ("mamba", "mamba2", "rwkv6", "rwkv7")
+"""Architectures whose layers keep a state in place of tokens."""
 
 _UNUSUAL = "the file was made by an unusual converter; take one made by llama.cpp's"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -44,24 +65,99 @@ def read_gguf(path: Path) -> Profile:
     sizes = {str(tensor.name): int(tensor.n_bytes) for tensor in tensors}
     if not sizes:
         raise UserError(f"{path}: the GGUF file holds no tensors", hint="name the file with the model's weights")
+    if architecture == "clip":
+        raise UserError(
+            f"{path}: an encoder for images or sound (mmproj), not a language model", hint="name the model's own file"
+        )
     hidden_size = keys.number(f"{architecture}.embedding_length")
-    heads = max(1, keys.largest(f"{architecture}.attention.head_count"))
+    heads = max(1, keys.largest(f"{architecture}.attention.head_count", 0))
     head_size = hidden_size // heads
+    layers = keys.number(f"{architecture}.block_count")
+    shape = KvLayers(
+        layers=layers,
+        kv_heads=keys.largest(f"{architecture}.attention.head_count_kv", heads),
+        key_size=keys.number(f"{architecture}.attention.key_length", head_size),
+        value_size=keys.number(f"{architecture}.attention.value_length", head_size),
+    )
+    kv = _kv_layers(keys, architecture, shape)
     return Profile(
         format=WeightsFormat.GGUF,
         architecture=architecture,
         weights_bytes=bytes_by_type.total(),
         input_embedding_bytes=sizes.get("token_embd.weight", 0) if "output.weight" in sizes else 0,
-        layers=keys.number(f"{architecture}.block_count"),
+        layers=layers,
         hidden_size=hidden_size,
         heads=heads,
-        kv_heads=keys.largest(f"{architecture}.attention.head_count_kv", heads),
-        key_size=keys.number(f"{architecture}.attention.key_length", head_size),
-        value_size=keys.number(f"{architecture}.attention.value_length", head_size),
+        kv_heads=shape.kv_heads,
+        key_size=shape.key_size,
+        value_size=shape.value_size,
         vocabulary=keys.number(f"{architecture}.vocab_size", keys.length("tokenizer.ggml.tokens")),
         context_limit=keys.number(f"{architecture}.context_length"),
         weights_type=bytes_by_type.most_common(1)[0][0],
+        intermediate_size=_mlp_width(keys, architecture),
+        kv_layers=() if kv == (shape,) else kv,
+        experts=_experts(keys, architecture, sizes),
+        state_bytes=_state_bytes(keys, architecture, layers),
+        pooling=f"{architecture}.pooling_type" in keys,
     )
+
+
+def _kv_layers(keys: "_Keys", architecture: str, shape: KvLayers) -> tuple[KvLayers, ...]:
+    """The layers with a KV cache by shape; one entry of no layers where none has."""
+    if architecture in ENCODERS or architecture in STATE_ONLY:
+        return (replace(shape, layers=0),)
+    by_layer = keys.each(f"{architecture}.attention.head_count_kv") or [shape.kv_heads] * shape.layers
+    window = keys.number(f"{architecture}.attention.sliding_window", 0)
+    pattern = keys.each(f"{architecture}.attention.sliding_window_pattern")
+    every = WINDOW_EVERY.get(architecture, 1)
+    count: Counter[tuple[int, int]] = Counter()
+    for layer, kv_heads in enumerate(by_layer[: shape.layers]):
+        windowed = bool(pattern[layer]) if layer < len(pattern) else layer % every < every - 1
+        if kv_heads:
+            count[kv_heads, window if windowed else 0] += 1
+    found = tuple(
+        replace(shape, layers=layers, kv_heads=kv_heads, window=span) for (kv_heads, span), layers in count.items()
+    )
+    return tuple(sorted(found, key=lambda kind: kind.window)) or (replace(shape, layers=0),)
+
+
+def _mlp_width(keys: "_Keys", architecture: str) -> int:
+    """The width that one token passes: the dense MLP's, or that of its chosen and shared experts together."""
+    dense = keys.largest(f"{architecture}.feed_forward_length", 0)
+    if not keys.number(f"{architecture}.expert_count", 0):
+        return dense
+    each = keys.number(f"{architecture}.expert_feed_forward_length", dense)
+    shared = keys.number(
+        f"{architecture}.expert_shared_feed_forward_length",
+        each * keys.number(f"{architecture}.expert_shared_count", 0),
+    )
+    return each * keys.number(f"{architecture}.expert_used_count", 1) + shared
+
+
+def _experts(keys: "_Keys", architecture: str, sizes: dict[str, int]) -> Experts | None:
+    expert_sizes = {name: size for name, size in sizes.items() if "_exps." in name}
+    if not expert_sizes:
+        return None
+    dense = keys.largest(f"{architecture}.feed_forward_length", 0)
+    return Experts(
+        layers=len({name.split(".")[1] for name in expert_sizes}),
+        count=keys.number(f"{architecture}.expert_count", 1),
+        width=keys.number(f"{architecture}.expert_feed_forward_length", dense),
+        stored_bytes=sum(expert_sizes.values()),
+    )
+
+
+def _state_bytes(keys: "_Keys", architecture: str, layers: int) -> int:
+    """What a slot keeps in recurrent layers, fp32: the state and the convolution's window (llama-memory-recurrent)."""
+    inner = keys.number(f"{architecture}.ssm.inner_size", 0)
+    if not inner:
+        return 0
+    state = keys.number(f"{architecture}.ssm.state_size", 16)
+    taps = keys.number(f"{architecture}.ssm.conv_kernel", 4) - 1
+    groups = keys.number(f"{architecture}.ssm.group_count", 0)
+    by_layer = keys.each(f"{architecture}.attention.head_count_kv")
+    count = by_layer.count(0) if by_layer else layers
+    return count * 4 * (inner * state + (inner + 2 * groups * state) * taps)
 
 
 class HeaderReader(GGUFReader):
@@ -124,6 +220,14 @@ class _Keys:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBER_MAX:
             raise UserError(f"{self._path}: {key}: expected a whole number, got {value!r:.40}", hint=_UNUSUAL)
         return value
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._fields
+
+    def each(self, key: str) -> list[int]:
+        """A list with a whole number for each layer; empty where the key is absent or holds one for all."""
+        value = self._contents(key) if key in self._fields else None
+        return [self._whole(key, int(one)) for one in value] if isinstance(value, list) else []
 
     def length(self, key: str) -> int | None:
         """The length of a long array, None where the key is absent."""

@@ -16,6 +16,10 @@ from aivailable.model.fleet import Engine
 from aivailable.model.plan import Requirement
 from aivailable.model.profile import Profile, WeightsFormat
 
+SAME_KERNELS = {"w4a16": "gptq"}
+"""Methods that run where another does: compressed-tensors' packed 4 bit weights use GPTQ's kernels (vLLM's
+compressed_tensors_wNa16.py)."""
+
 RULES = Path(__file__).parent / "data" / "hardware.toml"
 
 
@@ -145,13 +149,16 @@ def engine_of(profile: Profile) -> Engine:
 
 
 def formats_of(profile: Profile) -> tuple[str, ...]:
-    """The formats that the weights may have, by the profile's most common tensor type; several where it cannot tell.
+    """The formats that the weights may have; several where the files do not tell.
 
-    GGUF names its quantization in the tensor type. Safetensors name only how it is stored: packed 4 bit weights of AWQ
-    and of GPTQ are both `I32`.
+    GGUF names its quantization in the tensor type, safetensors in the configuration. Where that is silent the most
+    common tensor type says how weights are stored: packed 4 bit weights of AWQ and of GPTQ are both `I32`.
     """
     if profile.format is WeightsFormat.GGUF:
         return (profile.weights_type,)
+    method = SAME_KERNELS.get(profile.quantization, profile.quantization)
+    if any(method in rule.formats for rule in rules().weights):
+        return (method,)
     return _formats(profile.weights_type, profile.architecture)
 
 

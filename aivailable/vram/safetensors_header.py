@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from aivailable.errors import UserError
-from aivailable.model.profile import Profile, WeightsFormat
+from aivailable.model.profile import Experts, Profile, WeightsFormat
+from aivailable.vram.encoders import is_encoder_tensor, tower_of
+from aivailable.vram.families import Config, kv_layers, mlp_width, quantization, state_bytes
 
 DTYPE_BITS = {
     "F64": 64,
@@ -34,6 +37,15 @@ DTYPE_BITS = {
 }
 """Bits of one element, by the dtype names of the safetensors format."""
 
+GENERATES = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForVision2Seq", "ChatModel")
+"""How architectures that answer with text are named; all others answer with an embedding or a score."""
+
+STATE_ONLY = ("mamba", "mamba2", "falcon_mamba")
+
+_EXPERT = re.compile(r"(.*?layers\.\d+)\..*experts\.(?!gate)(?!.*shared)")
+_COPIED = re.compile(r"\.(q_a_proj|kv_a_proj_with_mqa|fused_qkv_a_proj|gate|router|\w*norm\w*)\.(weight|bias)")
+"""Tensors that tensor parallel copies whole: MLA's down-projections, routers, norms (vLLM's ReplicatedLinear)."""
+
 INDEX = "model.safetensors.index.json"
 
 NUMBER_MAX = 2**31
@@ -46,59 +58,112 @@ def read_safetensors(folder: Path, *, only: Path | None = None) -> Profile:
     Raises:
         UserError: No `config.json`, no weights, a file missing or cut off, or a key missing.
     """
-    config = _config(folder / "config.json")
-    bytes_by_type: Counter[str] = Counter()
-    sizes: dict[str, int] = {}
+    whole = _json(folder / "config.json", "a safetensors model needs its config.json beside it")
+    tensors = _Tensors()
     for file in [only] if only else _files(folder):
         for name, dtype, elements in _tensors(file):
-            sizes[name] = elements * DTYPE_BITS.get(dtype, 16) // 8
-            bytes_by_type[dtype] += sizes[name]
-    if not sizes:
+            tensors.add(name, dtype, elements)
+    if not tensors.total:
         raise UserError(f"{folder}: its safetensors files hold no tensors", hint="download all files of the model")
+    config = Config(_language_model(whole))
     need = _Numbers(config, folder / "config.json")
-    heads, hidden_size = need.whole("num_attention_heads"), need.whole("hidden_size")
+    named = whole.get("architectures")
+    architecture = str(named[0] if isinstance(named, list) and named else whole.get("model_type", "unknown"))
+    layers, heads, hidden_size = need.whole("num_hidden_layers"), need.heads(), need.whole("hidden_size")
     head_size = need.whole("head_dim", default=max(1, hidden_size // heads))
-    named = config.get("architectures")
+    kv = kv_layers(config, layers, need.whole("num_key_value_heads", default=need.kv_heads(heads)), head_size)
+    exported = folder / "hf_quant_config.json"
     return Profile(
         format=WeightsFormat.SAFETENSORS,
-        architecture=str(named[0] if isinstance(named, list) and named else config.get("model_type", "unknown")),
-        weights_bytes=sum(sizes.values()),
+        architecture=architecture,
+        weights_bytes=tensors.total,
         input_embedding_bytes=0,
-        layers=need.whole("num_hidden_layers"),
+        layers=layers,
         hidden_size=hidden_size,
         heads=heads,
-        kv_heads=need.whole("num_key_value_heads", default=heads),
-        key_size=head_size,
-        value_size=head_size,
+        kv_heads=kv[0].kv_heads,
+        key_size=kv[0].key_size,
+        value_size=kv[0].value_size,
         vocabulary=need.whole("vocab_size"),
         context_limit=need.whole("max_position_embeddings"),
-        weights_type=bytes_by_type.most_common(1)[0][0],
+        weights_type=tensors.bytes_by_type.most_common(1)[0][0],
+        quantization=quantization(whole, _json(exported, "download it again") if exported.is_file() else {}),
+        intermediate_size=mlp_width(config),
+        kv_layers=kv if len(kv) > 1 or kv[0].layers != layers or kv[0].latent or kv[0].window else (),
+        experts=tensors.experts(config),
+        tower=tower_of(whole, tensors.encoder_bytes),
+        replicated_bytes=tensors.copied_bytes,
+        state_bytes=state_bytes(config, layers, hidden_size),
+        pooling=not architecture.endswith(GENERATES) or (folder / "1_Pooling").is_dir(),
     )
+
+
+class _Tensors:
+    """What the tensors of all files add up to."""
+
+    def __init__(self) -> None:
+        self.bytes_by_type: Counter[str] = Counter()
+        self.encoder_bytes = 0
+        self.copied_bytes = 0
+        self._expert_bytes = 0
+        self._expert_layers: set[str] = set()
+
+    @property
+    def total(self) -> int:
+        return self.bytes_by_type.total()
+
+    def add(self, name: str, dtype: str, elements: int) -> None:
+        size = elements * DTYPE_BITS.get(dtype, 16) // 8
+        self.bytes_by_type[dtype] += size
+        if is_encoder_tensor(name):
+            self.encoder_bytes += size
+        elif found := _EXPERT.match(name):
+            self._expert_bytes += size
+            self._expert_layers.add(found[1])
+        elif _COPIED.search(name):
+            self.copied_bytes += size
+
+    def experts(self, config: Config) -> Experts | None:
+        count, width = config.number("experts"), config.number("expert_width") or config.number("intermediate_size")
+        if not count or not width or not self._expert_layers:
+            return None
+        return Experts(layers=len(self._expert_layers), count=count, width=width, stored_bytes=self._expert_bytes)
 
 
 class _Numbers:
     """The numbers of a configuration, with errors that name file and key."""
 
-    def __init__(self, config: dict[str, Any], path: Path) -> None:
+    def __init__(self, config: Config, path: Path) -> None:
         self._config = config
         self._path = path
 
     def whole(self, key: str, *, default: int | None = None) -> int:
         """A whole number from 1 on; absent or null gives the default where there is one."""
-        value = self._config.get(key)
-        if value is None and default is not None:
+        value = self._config.number(key)
+        raw = self._config.values.get(key)
+        if value is None and raw is None and default is not None:
             return default
-        if value is None:
+        if value is None and raw is None:
             raise UserError(f"{self._path}: no key {key}", hint="this kind of model is not understood yet; report it")
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= NUMBER_MAX:
-            raise UserError(f"{self._path}: {key}: expected a whole number, got {value!r:.40}", hint="correct the file")
+        if value is None or not 1 <= value <= NUMBER_MAX:
+            raise UserError(f"{self._path}: {key}: expected a whole number, got {raw!r:.40}", hint="correct the file")
         return value
 
+    def heads(self) -> int:
+        """Attention heads; a model without attention counts as one."""
+        return self.whole("num_attention_heads", default=1 if self._config.kind in STATE_ONLY else None)
 
-def _config(path: Path) -> dict[str, Any]:
-    config = _json(path, "a safetensors model needs its config.json beside it")
-    # Models with a vision or audio tower keep the language model's numbers one level down.
-    return {**config, **config["text_config"]} if isinstance(config.get("text_config"), dict) else config
+    def kv_heads(self, heads: int) -> int:
+        """KV heads where the file does not say: one with multi-query attention (Falcon), else as many as heads."""
+        return 1 if self._config.values.get("multi_query") is True else heads
+
+
+def _language_model(config: dict[str, Any]) -> dict[str, Any]:
+    """The language model's part, which models with an encoder keep one level down."""
+    for key in ("text_config", "llm_config", "language_config"):
+        if isinstance(part := config.get(key), dict):
+            return {**config, **part}
+    return config
 
 
 def _json(path: Path, hint: str) -> dict[str, Any]:

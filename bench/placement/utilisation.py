@@ -16,6 +16,7 @@ from aivailable.model.snapshot import Snapshot
 from aivailable.placement.planner import plan
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of, refusal
+from aivailable.vram.launch import planned
 from bench.placement.catalogue import Entry, read_catalogue, read_rack
 from bench.placement.worlds import after
 from bench.tables import machine
@@ -215,9 +216,10 @@ def _upper_bound(share: float, rack: Snapshot, entries: list[Entry]) -> dict[str
 
 
 def _need(profile: Profile, card: Card, entry: Entry) -> int:
-    size = footprint(
-        profile, engine=engine_of(profile), card=card, context=entry.spec.context, concurrency=entry.spec.concurrency
+    launch = planned(
+        engine=engine_of(profile), card=card, context=entry.spec.context, concurrency=entry.spec.concurrency
     )
+    size = footprint(profile, launch)
     return size.expected_mib
 
 

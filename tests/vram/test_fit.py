@@ -17,6 +17,7 @@ from aivailable.vram.fit import (
     largest_context,
 )
 from aivailable.vram.footprint import footprint
+from aivailable.vram.launch import planned
 from tests.samples import EIGHT_B, SMALL, card
 
 RTX3090 = card("NVIDIA GeForce RTX 3090", 24576, node="n", compute_capability=8.6)
@@ -64,12 +65,15 @@ def test_other_rules_that_no_smaller_claim_would_meet(found: Judgement, rule: st
 
 
 def test_where_only_the_graphs_are_too_much_vllm_makes_none() -> None:
-    need = footprint(EIGHT_B, engine=Engine.VLLM, card=RTX3090, context=8192, concurrency=2)
-    tight = with_memory(RTX3090, need.claim_mib - need.graphs_mib + 511)
+    fine = replace(RTX3090, slice_mib=64)
+    without = footprint(
+        EIGHT_B, replace(planned(engine=Engine.VLLM, card=fine, context=8192, concurrency=2), eager=True)
+    )
+    tight = with_memory(fine, without.claim_mib + 64)
 
     found = fit(EIGHT_B, tight, context=8192, concurrency=2)
     assert found.verdict is Verdict.FITS
-    assert found.footprint == replace(need, graphs_mib=0)
+    assert found.footprint == without
     assert "--enforce-eager" in found.flags
     assert "without CUDA graphs" in found.judgement.reason
     assert judge(EIGHT_B, with_memory(tight, tight.total_mib - 1024), 8192, 2).verdict is Verdict.TOO_BIG

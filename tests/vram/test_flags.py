@@ -3,6 +3,7 @@ from dataclasses import replace
 from aivailable.model.fleet import Engine
 from aivailable.vram.flags import engine_flags, memory_share
 from aivailable.vram.footprint import MIB, footprint
+from aivailable.vram.launch import planned
 from tests.samples import EIGHT_B, SMALL, card
 
 T4 = card("Tesla T4", 15360, node="n")
@@ -12,7 +13,7 @@ RX7900 = card("RX 7900", 24560, node="n", gfx="gfx1100")
 
 
 def test_vllm_is_started_with_what_was_planned() -> None:
-    need = footprint(EIGHT_B, engine=Engine.VLLM, card=A100, context=8192, concurrency=8)
+    need = footprint(EIGHT_B, planned(engine=Engine.VLLM, card=A100, context=8192, concurrency=8))
     flags = engine_flags(
         EIGHT_B, engine=Engine.VLLM, card=A100, context=8192, concurrency=8, footprint=need, extra=("--x",)
     )
@@ -30,7 +31,7 @@ def test_vllm_is_started_with_what_was_planned() -> None:
 
 
 def test_vllm_computes_in_fp16_where_the_card_has_no_bf16() -> None:
-    need = footprint(EIGHT_B, engine=Engine.VLLM, card=T4, context=8, concurrency=1)
+    need = footprint(EIGHT_B, planned(engine=Engine.VLLM, card=T4, context=8, concurrency=1))
 
     def flags(on: object) -> tuple[str, ...]:
         return engine_flags(EIGHT_B, engine=Engine.VLLM, card=on, context=8, concurrency=1, footprint=need)  # type: ignore[arg-type]
@@ -40,7 +41,7 @@ def test_vllm_computes_in_fp16_where_the_card_has_no_bf16() -> None:
 
 
 def test_without_room_for_graphs_vllm_makes_none() -> None:
-    need = replace(footprint(EIGHT_B, engine=Engine.VLLM, card=A100, context=8, concurrency=1), graphs_mib=0)
+    need = replace(footprint(EIGHT_B, planned(engine=Engine.VLLM, card=A100, context=8, concurrency=1)), graphs_mib=0)
 
     assert "--enforce-eager" in engine_flags(
         EIGHT_B, engine=Engine.VLLM, card=A100, context=8, concurrency=1, footprint=need
@@ -54,7 +55,7 @@ def test_the_share_is_rounded_down_and_below_one() -> None:
 
 
 def test_llama_cpp_gets_all_layers_on_a_device_that_must_be_there_or_says_simulated() -> None:
-    need = footprint(SMALL, engine=Engine.LLAMACPP, card=T4, context=2048, concurrency=4)
+    need = footprint(SMALL, planned(engine=Engine.LLAMACPP, card=T4, context=2048, concurrency=4))
 
     def flags(on: object) -> tuple[str, ...]:
         return engine_flags(SMALL, engine=Engine.LLAMACPP, card=on, context=2048, concurrency=4, footprint=need)  # type: ignore[arg-type]
