@@ -7,6 +7,7 @@ ignored, so that newer files can be read.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,12 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet, Resolved
 from aivailable.model.footprint import Footprint
+from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Plan, Start
 from aivailable.model.snapshot import Snapshot
 
 _FLEET = TypeAdapter(Fleet)
 _SNAPSHOT = TypeAdapter(Snapshot)
 _RESOLVED = TypeAdapter(Resolved)
+_MEASURED = TypeAdapter(tuple[Measurement, ...])
 
 
 def dump_fleet(fleet: Fleet) -> bytes:
@@ -41,7 +44,7 @@ def load_fleet(text: bytes, *, where: str) -> Fleet:
 
 def resolved_document(resolved: Resolved) -> dict[str, Any]:
     """A resolved source as plain values, for the fleet file."""
-    document: dict[str, Any] = _RESOLVED.dump_python(resolved, mode="json")
+    document: dict[str, Any] = _RESOLVED.dump_python(resolved, mode="json", exclude_defaults=True)
     return document
 
 
@@ -55,6 +58,23 @@ def load_resolved(document: object, *, where: str) -> Resolved:
         return _RESOLVED.validate_python(document)
     except ValidationError as error:
         raise _refused("resolved source", where, error) from error
+
+
+def dump_measurements(measurements: Sequence[Measurement]) -> bytes:
+    """Measurements as the bytes that the key-value store holds."""
+    return _MEASURED.dump_json(tuple(measurements))
+
+
+def load_measurements(text: bytes, *, where: str) -> tuple[Measurement, ...]:
+    """Measurements from such bytes.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    try:
+        return _MEASURED.validate_json(text)
+    except ValidationError as error:
+        raise _refused("document of measurements", where, error) from error
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:

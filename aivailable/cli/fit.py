@@ -11,12 +11,14 @@ from aivailable.cli.connection import connect, is_real, read_settings
 from aivailable.cli.console import notes, out
 from aivailable.cli.fit_view import card_view, cards_view, command_lines, fit_document
 from aivailable.cli.telling import Teller
+from aivailable.controller.measuring import read_measurements
 from aivailable.controller.sources import Sources
 from aivailable.embedded.state import is_running
 from aivailable.errors import RetryableError, UserError
 from aivailable.model.cards import Card
-from aivailable.model.profile import Profile
+from aivailable.model.measurement import Measurement
 from aivailable.model.source import parse_source
+from aivailable.seams import Located
 from aivailable.settings import Settings
 from aivailable.vram.cardtable import card_of_size, find_known, known_cards, with_memory
 from aivailable.vram.fit import Verdict, fit
@@ -63,9 +65,10 @@ def command(
     Without an option: the cards of the running cluster, else every card that is known. Exit code 2 when it fits none.
     """
     asked = _asked(cluster, card_name, vram_mib, all_cards=all_cards)
-    profile = _profile(source, read_settings(cluster))
+    located = _located(source, read_settings(cluster))
+    profile, measured = read_profile(located.path), _measured(cluster, located.sha256)
     wanted = context or min(DEFAULT_CONTEXT, profile.context_limit)
-    fits = [fit(profile, card, context=wanted, concurrency=concurrency) for card in asked.cards]
+    fits = [fit(profile, card, context=wanted, concurrency=concurrency, measured=measured) for card in asked.cards]
     if as_json:
         documents = [fit_document(source, one, asked.counts[one.card.uuid]) for one in fits]
         click.echo(json.dumps(documents[0] if card_name or vram_mib else documents, indent=2))
@@ -133,11 +136,21 @@ def _kind(card: Card) -> tuple[object, ...]:
     return (card.vendor, card.name, card.total_mib, card.compute_capability, card.gfx, card.device_type, card.simulated)
 
 
-def _profile(source: str, settings: Settings) -> Profile:
-    """What the headers of the model say, wherever it lies."""
+def _measured(cluster: str | None, sha256: str) -> tuple[Measurement, ...]:
+    """What engines of the running cluster were seen to hold with these files; nothing where no cluster answers."""
+    if not is_real(cluster) and not is_running(read_settings(cluster).state):
+        return ()
+    try:
+        return tuple(m for m in read_measurements(connect(cluster).registry) if m.conditions.sha256 == sha256)
+    except RetryableError:
+        return ()
+
+
+def _located(source: str, settings: Settings) -> Located:
+    """Where the model's headers lie."""
     path = Path(source).expanduser()
     try:
         parsed = parse_source(str(path.absolute()) if path.exists() else source)
     except ValueError as error:
         raise UserError(f"source {source!r}: {error}", hint="or name a file, or a folder with safetensors") from error
-    return read_profile(Sources(settings, progress=Teller()).locate(parsed).path)
+    return Sources(settings, progress=Teller()).locate(parsed)

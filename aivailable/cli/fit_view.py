@@ -44,6 +44,7 @@ def fit_document(source: str, one: Fit, count: int = 0) -> dict[str, object]:
         "reason": judgement.reason,
         "rule": judgement.rule,
         "rule_source": judgement.source,
+        "measured": list(judgement.measured),
         "would_help": list(one.would_help),
         "notes": list(one.notes),
         "image": one.image,
@@ -68,6 +69,8 @@ def card_view(one: Fit, profile: Profile, *, width: int) -> RenderableType:
         parts.append(Text(f"source: {judgement.source}", style="bright_black"))
     if judgement.footprint:
         parts += [Text(""), _bars(one, width)]
+        if judgement.measured:
+            parts.append(Text(f"measured on a running replica: {', '.join(judgement.measured)}", style="bright_black"))
     limits = _limits(one, profile)
     parts += [Text(""), *limits] if limits else []
     if one.would_help:

@@ -6,7 +6,7 @@ Level-triggered: a notice only wakes the loop, what it does follows from the sta
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,9 +14,11 @@ from typing import Protocol
 from aivailable.controller.apply import Outcome, apply
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.journal import Decision, record
+from aivailable.controller.measuring import Measurer
 from aivailable.controller.observe import observe
 from aivailable.errors import AivailableError, RetryableError
 from aivailable.model.plan import Plan, Stop, Unplaced
+from aivailable.model.replica import Replica
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, LEADER_KEY
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import Planner
@@ -72,6 +74,7 @@ class Controller:
     ) -> None:
         self._watcher = watcher or Nobody()
         self._planner = Planner()
+        self._measurer = Measurer(cluster, registry, now)
         self._cluster = cluster
         self._registry = registry
         self._settings = settings
@@ -94,7 +97,8 @@ class Controller:
         plan_s = time.perf_counter() - begun
         leading = lease.held if lease else lambda: True
         outcomes = apply(made, self._cluster, self._settings, leading=leading)
-        told = [*map(self._decision, outcomes), *self._unplaced(made)]
+        overdrawn = self._measurer.look(snapshot, made, lease)
+        told = [*map(self._decision, outcomes), *self._unplaced(made), *self._overdrawn(overdrawn)]
         record(self._registry, self._fresh(told), lease=lease)
         self._watcher.stepped(Step(at_s=begun, snapshot=snapshot, plan=made, outcomes=outcomes, plan_s=plan_s))
         return made
@@ -151,6 +155,17 @@ class Controller:
                 text=_not_placed(unplaced),
             )
             for unplaced in made.unplaced
+        ]
+
+    def _overdrawn(self, found: Iterable[tuple[Replica, int]]) -> list[Decision]:
+        return [
+            Decision(
+                at_s=self._now(),
+                model=replica.model,
+                replica=replica.replica,
+                text=f"holds {held_mib} MiB of {replica.node}'s card, booked {replica.claim_mib[0]}",
+            )
+            for replica, held_mib in found
         ]
 
     def _fresh(self, told: list[Decision]) -> list[Decision]:

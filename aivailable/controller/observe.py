@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 
+from aivailable.controller.measuring import merge_measured, read_measurements
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, Instance
 from aivailable.model.snapshot import Snapshot
@@ -12,9 +13,9 @@ _RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
 
 
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
-    """What is, now: the cluster's nodes and replicas with the registry's word on their health and on cached files."""
+    """What is, now: the cluster's nodes and replicas with the registry's word on health, files and sizes."""
     snapshot = merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
-    return merge_cached(snapshot, registry.keys(CACHE_PREFIX))
+    return merge_measured(merge_cached(snapshot, registry.keys(CACHE_PREFIX)), read_measurements(registry))
 
 
 def merge_cached(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:

@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-b", "--batch-size", type=int)
     parser.add_argument("-ub", "--ubatch-size", type=int)
     parser.add_argument("-cram", "--cache-ram", type=int, default=PROMPT_CACHE_MIB, help="prompt cache, MiB")
+    parser.add_argument("-lv", "--log-verbosity", type=int, default=3, help="4 also prints the sizes of buffers")
     parser.add_argument("--metrics", action="store_true", help="accepted for llama-server's sake; always on")
     parser.add_argument("--embeddings", action="store_true", help="serve embeddings only")
     parser.add_argument("--pooling", choices=sorted(POOLING), help="how embeddings are pooled (default: the model's)")
@@ -115,6 +116,7 @@ def _params(options: argparse.Namespace) -> "xllamacpp.CommonParams":
     params.cache_ram_mib = options.cache_ram
     params.n_threads_http = options.parallel + SPARE_HTTP_THREADS
     params.embedding = options.embeddings
+    params.verbosity = options.log_verbosity
     if options.pooling:
         params.pooling_type = POOLING[options.pooling]
     if options.batch_size:

@@ -18,6 +18,8 @@ EVENTS_KEY = "aivailable/events"
 LEADER_KEY = "aivailable/leader"
 CACHE_PREFIX = "aivailable/cache/"
 """Before `<node>/<sha256>`: that node has those model files."""
+MEASURED_PREFIX = "aivailable/measured/"
+"""Before `<sha256>`: what engines with those model files were seen to hold."""
 KEYS_PATH = "aivailable/keys"
 
 

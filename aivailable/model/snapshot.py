@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 
 from aivailable.model.cards import Card, Node
+from aivailable.model.measurement import Measurement
 from aivailable.model.replica import Replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Nodes with their cards and free slices, replicas with their state."""
+    """Nodes with their cards and free slices, replicas with their state, and what engines were seen to hold."""
 
     nodes: tuple[Node, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    measured: tuple[Measurement, ...] = ()
 
     def node(self, name: str) -> Node | None:
         """The node of that name, or None."""

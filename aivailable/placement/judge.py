@@ -1,11 +1,14 @@
 """What one variant of a model needs on one card, or the rule that keeps it away. The planner asks nobody else."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Engine, ModelSpec, Variant
 from aivailable.model.footprint import Footprint
+from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Requirement
 from aivailable.vram.fit import Verdict, degrees, judge
 from aivailable.vram.flags import engine_flags
@@ -56,16 +59,22 @@ class Judge(Protocol):
 
 
 class VramJudge:
-    """The judge of the product: engines' hardware rules and footprints."""
+    """The judge of the product: engines' hardware rules and footprints, with what was measured in them."""
+
+    def __init__(self, measured: Iterable[Measurement] = ()) -> None:
+        self._measured: dict[str, list[Measurement]] = defaultdict(list)
+        for measurement in measured:
+            self._measured[measurement.conditions.sha256].append(measurement)
 
     def need(self, model: ModelSpec, variant: Variant, card: Card) -> Need | No:
         """The footprint on one card, else on as few as hold it by tensor parallel; or what forbids the card."""
         if variant.resolved is None:
             return No(rule="source", text=f"{variant.source} is not resolved: its size is unknown")
         profile = variant.resolved.profile
+        measured = self._measured.get(variant.resolved.sha256, ())
         alone_mib = 0
         for cards in (1, *degrees(profile)):
-            found = judge(profile, card, model.context, model.concurrency, cards, variant.flags)
+            found = judge(profile, card, model.context, model.concurrency, cards, variant.flags, measured)
             if found.verdict is Verdict.FITS and found.footprint is not None:
                 return Need(
                     engine=found.engine,

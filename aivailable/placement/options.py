@@ -7,7 +7,7 @@ from aivailable.model.cards import Card, Node
 from aivailable.model.fleet import Engine, Fleet, ModelSpec, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement
-from aivailable.model.replica import Replica, ReplicaSpec
+from aivailable.model.replica import Replica, ReplicaSpec, ReplicaState
 from aivailable.placement.judge import Equipment, Judge, Need, No
 from aivailable.placement.kinds import Kinds, driver_of, rule_of_model
 from aivailable.vram.hardware import engine_of
@@ -144,6 +144,19 @@ class Options:
         placement = self.place(option, node, cards, replica.replica)
         as_booked = tuple(c.slices_for(mib) for c, mib in zip(cards, replica.claim_mib, strict=True))
         return replace(placement, slices=as_booked, claim_mib=replica.claim_mib, replaces=replica.replaces)
+
+    def overdrawn(self, replica: Replica, card: Card) -> bool:
+        """Whether a serving replica holds more than it booked, and would book more if it were started today.
+
+        Both: a measurement that is not believed raises no claim, and a better estimate alone restarts nothing.
+        """
+        order = self.order_of(replica)
+        if order is None or replica.state is not ReplicaState.SERVING or not replica.claim_mib:
+            return False
+        if replica.measured_mib is None or replica.measured_mib <= replica.claim_mib[0]:
+            return False
+        answer = self._judge.need(self.spec, self.spec.variants[order], card)
+        return isinstance(answer, Need) and answer.slices * card.slice_mib > replica.claim_mib[0]
 
     def order_of(self, replica: Replica) -> int | None:
         """Which of the model's variants a replica runs, or None."""

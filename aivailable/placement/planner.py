@@ -1,6 +1,7 @@
 """`plan(fleet, snapshot)`, and a planner that plans again and again without working out anew what did not change."""
 
 from aivailable.model.fleet import Fleet, ModelSpec
+from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Plan
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.judge import Judge, VramJudge
@@ -33,6 +34,8 @@ class Planner:
 
     def __init__(self, judge: Judge | None = None) -> None:
         self._judge = judge or VramJudge()
+        self._own_judge = judge is not None
+        self._measured: tuple[Measurement, ...] = ()
         self._kinds = Kinds()
         self._options: dict[int, Options] = {}
         self._nodes: dict[int, KnownNode] = {}
@@ -41,6 +44,10 @@ class Planner:
 
     def plan(self, fleet: Fleet, snapshot: Snapshot) -> Plan:
         """See `plan`."""
+        if snapshot.measured != self._measured and not self._own_judge:
+            # What was worked out with other sizes does not hold any more.
+            self._judge, self._measured = VramJudge(snapshot.measured), snapshot.measured
+            self._options, self.kept = {}, {}
         if (fleet.mesh, fleet.driver) != self._common:
             self._common, self.kept = (fleet.mesh, fleet.driver), {}
         begun = Run(self, fleet, snapshot)

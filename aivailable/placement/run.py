@@ -8,7 +8,7 @@ that matter less are evicted (`repair`). What is decided becomes an order of act
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -166,10 +166,16 @@ class Run:
         options = self._memory.options(self._fleet, spec)
         if is_waiting(replica) or replica.replaces or replica.job.rpartition("-")[2] not in options.hashes():
             return None
+        if self._overdrawn(replica, options):
+            return None
         placement = self._as_running(replica, options)
         if placement is None:
             return None
         return (replica, spec, placement, self.rack.cards[self.rack.by_uuid[replica.cards[0]]])
+
+    def _overdrawn(self, replica: Replica, options: Options) -> bool:
+        card = self.rack.by_uuid.get(replica.cards[0]) if replica.cards else None
+        return card is not None and options.overdrawn(replica, self.rack.cards[card])
 
     def _as_running(self, replica: Replica, options: Options) -> Placement | None:
         cards = [self.rack.by_uuid.get(uuid) for uuid in replica.cards]
@@ -183,7 +189,8 @@ class Run:
         """Make a model's replicas items that can be decided about."""
         options = self._memory.options(self._fleet, spec)
         state = self.states[position] = ModelState(options=options, position=position)
-        found = sort_replicas(replicas, options.hashes(), spec.replicas) if replicas else Sorted()
+        overdrawn = {replica.job for replica in replicas if self._overdrawn(replica, options)}
+        found = sort_replicas(replicas, options.hashes(), spec.replicas, overdrawn) if replicas else Sorted()
         for replica, why in found.stops:
             self._stop(replica, why)
         for replica in found.leaving:
@@ -204,6 +211,8 @@ class Run:
         state.waiting = found.waiting
         state.placed = len(found.running)
         state.numbers = {r.replica for r in (*found.running, *found.waiting, *found.leaving)}
+        # The successor of one that holds too much has the same spec: only its number tells their jobs apart.
+        state.numbers |= {r.replica for r in found.outdated if r.job in overdrawn}
         # A job that somebody replaced may not come back under its old name: it would be taken for the one to stop.
         state.numbers |= {number_of(r.replaces) for r in (*found.running, *found.waiting) if r.replaces}
         return state
@@ -300,18 +309,11 @@ class Run:
                 return True
             self.board.put(item, *choice)
             return True
-        for old in reversed(state.outdated):
-            if old.cards:
-                mark = self.board.mark()
-                self.board.lift(old)
-                if choice := best(self.rack, state):
-                    self.board.put(item, *choice)
-                    item.instead_of, old.why = old.replica, "its spec changed and there is no room for both"
-                    return True
-                self.board.undo(mark)
+        if self._instead_of_outdated(item, lambda: self._put_best(item)):
+            return True
         if state.exhausted:
             return False
-        if self._by_moves(item):
+        if self._by_moves(item) or self._instead_of_outdated(item, lambda: self._by_moves(item)):
             return True
         if state.rank(state.placed + 1) >= self._weakest:
             return False
@@ -323,6 +325,26 @@ class Run:
                 victim.model.displaced.append(victim)
                 self._queue_next(victim.model)
         return bool(victims)
+
+    def _instead_of_outdated(self, item: Item, place: Callable[[], bool]) -> bool:
+        """Place it with `place` once an outdated replica of its model, the last one first, has given its room back."""
+        state = item.model
+        for old in reversed(state.outdated):
+            if old.cards and old.replica:
+                mark = self.board.mark()
+                self.board.lift(old)
+                if place():
+                    same_spec = old.replica.job.rpartition("-")[2] in state.options.hashes()
+                    reason = "it holds more than it booked" if same_spec else "its spec changed"
+                    item.instead_of, old.why = old.replica, f"{reason} and there is no room for both"
+                    return True
+                self.board.undo(mark)
+        return False
+
+    def _put_best(self, item: Item) -> bool:
+        if choice := best(self.rack, item.model):
+            self.board.put(item, *choice)
+        return choice is not None
 
     def _fits_somewhere(self, item: Item) -> bool:
         if choice := self._with_room(item):

@@ -24,17 +24,20 @@ class Sorted:
     stops: list[tuple[Replica, str]] = field(default_factory=list)
 
 
-def sort_replicas(replicas: Iterable[Replica], hashes: Collection[str], wanted: int) -> Sorted:
+def sort_replicas(
+    replicas: Iterable[Replica], hashes: Collection[str], wanted: int, overdrawn: Collection[str] = ()
+) -> Sorted:
     """Sort the replicas of a model that are not stopping.
 
     Args:
         replicas: Them.
         hashes: The spec hashes that the fleet asks for.
         wanted: How many the fleet wants.
+        overdrawn: The jobs that hold more than they booked; they serve until a successor with a larger claim does.
     """
     found = Sorted()
     for replica in sorted(replicas, key=lambda r: (r.replica, r.job)):
-        if replica.job.rpartition("-")[2] not in hashes:
+        if replica.job.rpartition("-")[2] not in hashes or replica.job in overdrawn:
             found.outdated.append(replica)
         elif is_waiting(replica):
             found.waiting.append(replica)
@@ -42,7 +45,7 @@ def sort_replicas(replicas: Iterable[Replica], hashes: Collection[str], wanted: 
             found.running.append(replica)
     predecessors = _moves(found)
     _drop_surplus(found, predecessors, wanted)
-    _retire(found, wanted)
+    _retire(found, wanted, overdrawn)
     return found
 
 
@@ -85,11 +88,13 @@ def _drop_surplus(found: Sorted, predecessors: dict[str, Replica], wanted: int) 
             found.stops.append((old, f"the fleet wants {wanted}"))
 
 
-def _retire(found: Sorted, wanted: int) -> None:
+def _retire(found: Sorted, wanted: int, overdrawn: Collection[str]) -> None:
     """Stop outdated replicas that do not serve at once, the others as soon as enough new ones do."""
     serving = sum(r.state is ReplicaState.SERVING for r in found.running)
     useful = [r for r in found.outdated if r.state is ReplicaState.SERVING]
     found.stops += [(r, "its spec changed") for r in found.outdated if r.state is not ReplicaState.SERVING]
     enough = max(0, serving + len(useful) - wanted)
-    found.stops += [(r, "its spec changed and its replacement serves") for r in useful[:enough]]
+    for replica in useful[:enough]:
+        why = "it holds more than it booked" if replica.job in overdrawn else "its spec changed"
+        found.stops.append((replica, f"{why} and its replacement serves"))
     found.outdated = useful[enough:]

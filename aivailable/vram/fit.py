@@ -1,17 +1,19 @@
 """One model on one card: the verdict, which the planner uses too, and what people ask about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Engine
 from aivailable.model.footprint import Footprint
+from aivailable.model.measurement import Measurement
 from aivailable.model.profile import Profile
 from aivailable.vram.flags import engine_flags
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of, image, notes, refusal
 from aivailable.vram.launch import Launch, planned
+from aivailable.vram.measured import Corrected, conditions_of, correct
 
 LLAMACPP_SEQUENCES_MAX = 256
 """llama.cpp does not start with more slots: "n_seq_max must be <= 256" (seen with xllamacpp of October 2026)."""
@@ -41,7 +43,8 @@ class Judgement:
     `footprint` is that of one card, and `slices` what it books there; None and 0 where a rule refused before anything
     was computed. `rule` is the short name of the rule that says no (empty when it fits), `reason` a sentence, `why` the
     part of it that holds for all cards, `source` where the rule comes from, `instead` what would run. `need_mib` is
-    what one card would have to hold, `short_mib` by how much it is too small.
+    what one card would have to hold, `short_mib` by how much it is too small. `measured` names the terms of the
+    footprint that were measured.
     """
 
     engine: Engine
@@ -56,6 +59,7 @@ class Judgement:
     why: str = ""
     need_mib: int = 0
     short_mib: int = 0
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,13 @@ class Fit:
 
 
 def judge(
-    profile: Profile, card: Card, context: int, concurrency: int, cards: int = 1, flags: tuple[str, ...] = ()
+    profile: Profile,
+    card: Card,
+    context: int,
+    concurrency: int,
+    cards: int = 1,
+    flags: tuple[str, ...] = (),
+    measured: Sequence[Measurement] = (),
 ) -> Judgement:
     """Whether a model runs on cards like this one when they are empty. Rules are asked before anything is computed.
 
@@ -99,6 +109,7 @@ def judge(
         concurrency: Requests at full context held at once.
         cards: Equal cards of one node that the model is spread over by tensor parallel.
         flags: The user's own flags for the engine; some change what it holds.
+        measured: What engines with these very files were seen to hold.
     """
     engine = engine_of(profile)
     if unfit := refusal(engine, profile, card):
@@ -111,14 +122,14 @@ def judge(
     if card.total_mib <= 0:
         return _no(engine, cards, "card size", "how much memory this card has is not known", source="the card table")
     launch = planned(engine=engine, card=card, context=context, concurrency=concurrency, cards=cards, flags=flags)
-    found = _by_size(profile, launch)
+    found = _by_size(profile, launch, flags, measured)
     if engine is Engine.LLAMACPP and concurrency > LLAMACPP_SEQUENCES_MAX and _fits(found):
         text = f"concurrency {concurrency} is more than llama.cpp's limit of {LLAMACPP_SEQUENCES_MAX}"
         return _no(engine, cards, "concurrency", text, source="llama.cpp: n_seq_max must be <= 256")
     return found
 
 
-def fit(profile: Profile, card: Card, *, context: int, concurrency: int) -> Fit:
+def fit(profile: Profile, card: Card, *, context: int, concurrency: int, measured: Sequence[Measurement] = ()) -> Fit:
     """Judge a model on an empty card, with all that a person may ask next.
 
     Args:
@@ -126,15 +137,16 @@ def fit(profile: Profile, card: Card, *, context: int, concurrency: int) -> Fit:
         card: The card.
         context: Tokens one request may use.
         concurrency: Requests at full context held at once.
+        measured: What engines with these very files were seen to hold.
     """
-    found = judge(profile, card, context, concurrency)
+    found = judge(profile, card, context, concurrency, measured=measured)
     engine = found.engine
     need = found.footprint or footprint(
         profile, planned(engine=engine, card=card, context=context, concurrency=concurrency)
     )
     fits = found.verdict is Verdict.FITS
-    context_max = largest_context(profile, card, concurrency)
-    concurrency_max = largest_concurrency(profile, card, context)
+    context_max = largest_context(profile, card, concurrency, measured=measured)
+    concurrency_max = largest_concurrency(profile, card, context, measured=measured)
     helps = () if fits else _would_help(profile, card, found, context, concurrency, context_max, concurrency_max)
     return Fit(
         card=card,
@@ -153,15 +165,27 @@ def fit(profile: Profile, card: Card, *, context: int, concurrency: int) -> Fit:
     )
 
 
-def largest_context(profile: Profile, card: Card, concurrency: int, cards: int = 1) -> int:
+def largest_context(
+    profile: Profile, card: Card, concurrency: int, cards: int = 1, measured: Sequence[Measurement] = ()
+) -> int:
     """The most tokens per request that fit at this concurrency; 0 where not even the smallest context does."""
-    return _largest(CONTEXT_MIN, profile.context_limit, lambda n: _fits(judge(profile, card, n, concurrency, cards)))
+
+    def good(context: int) -> bool:
+        return _fits(judge(profile, card, context, concurrency, cards, measured=measured))
+
+    return _largest(CONTEXT_MIN, profile.context_limit, good)
 
 
-def largest_concurrency(profile: Profile, card: Card, context: int, cards: int = 1) -> int:
+def largest_concurrency(
+    profile: Profile, card: Card, context: int, cards: int = 1, measured: Sequence[Measurement] = ()
+) -> int:
     """The most requests of this context that fit at once, 1024 at most; 0 where not even one does."""
     most = LLAMACPP_SEQUENCES_MAX if engine_of(profile) is Engine.LLAMACPP else CONCURRENCY_MAX
-    return _largest(1, most, lambda n: _fits(judge(profile, card, context, n, cards)))
+
+    def good(concurrency: int) -> bool:
+        return _fits(judge(profile, card, context, concurrency, cards, measured=measured))
+
+    return _largest(1, most, good)
 
 
 def degrees(profile: Profile) -> tuple[int, ...]:
@@ -204,12 +228,20 @@ def _would_help(
     return tuple(change for change in changes if change)
 
 
-def _by_size(profile: Profile, launch: Launch) -> Judgement:
+def _by_size(profile: Profile, launch: Launch, flags: tuple[str, ...], measured: Sequence[Measurement]) -> Judgement:
     """The verdict once every rule has let it pass."""
     engine, card, cards = launch.engine, launch.card, launch.cards
-    need, without = footprint(profile, launch), ""
+
+    def need_of(one: Launch) -> Corrected:
+        estimate = footprint(profile, one)
+        if not measured:
+            return Corrected(estimate)
+        return correct(estimate, conditions_of(one, measured[0].conditions.sha256, flags), measured)
+
+    corrected, without = need_of(launch), ""
+    need = corrected.footprint
     if card.slices_for(need.claim_mib) > card.slices and need.graphs_mib:
-        eager = footprint(profile, replace(launch, eager=True))
+        eager = need_of(replace(launch, eager=True)).footprint
         if card.slices_for(eager.claim_mib) <= card.slices:
             need, without = eager, ", without CUDA graphs"
     slices = card.slices_for(need.claim_mib)
@@ -224,6 +256,7 @@ def _by_size(profile: Profile, launch: Launch) -> Judgement:
             footprint=need,
             slices=slices,
             need_mib=need_mib,
+            measured=corrected.terms,
         )
     return Judgement(
         engine=engine,
@@ -236,6 +269,7 @@ def _by_size(profile: Profile, launch: Launch) -> Judgement:
         source="the footprint",
         need_mib=need_mib,
         short_mib=need_mib - whole_mib,
+        measured=corrected.terms,
     )
 
 

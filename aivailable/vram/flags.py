@@ -16,6 +16,9 @@ outlives it hangs until the process is killed (seen with vLLM 0.32 on a CPU)."""
 ALL_LAYERS = 999
 """llama.cpp offloads as many layers as there are, when told more."""
 
+LLAMACPP_VERBOSITY = 4
+"""From this level on llama.cpp prints the sizes of its buffers (seen; 3 is its default), which are measured."""
+
 SHARE_MAX = 0.999
 """vLLM wants a share below 1."""
 
@@ -37,7 +40,8 @@ def engine_flags(
     needed = ruling(engine, formats_of(profile), card).flags
     if engine is Engine.LLAMACPP:
         offload = ("--simulated",) if card.simulated else ("-ngl", str(ALL_LAYERS), *needed)
-        return ("-c", str(context * concurrency), "-np", str(concurrency), "--metrics", *offload, *extra)
+        slots = ("-c", str(context * concurrency), "-np", str(concurrency))
+        return (*slots, "--metrics", "-lv", str(LLAMACPP_VERBOSITY), *offload, *extra)
     return (
         *("--max-model-len", str(context)),
         *("--max-num-seqs", str(concurrency)),

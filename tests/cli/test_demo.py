@@ -64,6 +64,18 @@ def test_an_answer_comes_through_the_gateway(up: Demo) -> None:
     assert "Paris" in up.ok("chat", MODEL, "--temperature", "0", stdin="What is the capital of France?")
 
 
+def test_what_engines_hold_is_measured_and_used(up: Demo) -> None:
+    """The buffer lines of a real llama.cpp: 92 MiB of weights, as its file says."""
+    eventually(lambda: all(replica["measured_mib"] for replica in up.serving()), timeout_s=20)
+    held = {replica["measured_mib"] for replica in up.serving()}
+    assert all(90 < mib < replica["claim_mib"][0] for mib in held for replica in up.serving())
+
+    found = json.loads(up.ok("fit", SOURCE, "--card", "GTX 1080", "--context", "2048", "--concurrency", "4", "--json"))
+    assert "weights" in found["measured"]
+    assert found["terms"]["weights_mib"] == 92
+    assert "measured on a running replica: weights" in up.ok("fit", SOURCE, "--card", "GTX 1080")
+
+
 def test_status_shows_what_is_and_why(up: Demo) -> None:
     found = up.status()
 

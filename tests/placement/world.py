@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from aivailable.model.fleet import Fleet
+from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Placement, Plan, Start, Stop
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
@@ -32,6 +33,7 @@ class World:
 
     def __init__(self, nodes: Snapshot) -> None:
         self._nodes = nodes.nodes
+        self.measured: tuple[Measurement, ...] = ()
         self.replicas: dict[str, Replica] = {}
 
     def snapshot(self) -> Snapshot:
@@ -48,7 +50,7 @@ class World:
                 assert free >= 0, f"{card.uuid} holds more than it can"
                 cards.append(replace(card, free_slices=free))
             nodes.append(replace(node, cards=tuple(cards)))
-        return Snapshot(nodes=tuple(nodes), replicas=tuple(self.replicas.values()))
+        return Snapshot(nodes=tuple(nodes), replicas=tuple(self.replicas.values()), measured=self.measured)
 
     def carry_out(self, action: Action) -> None:
         """Begin one action, as the controller does: what waits for another job is left for a later plan."""

@@ -60,7 +60,7 @@ def test_llama_cpp_gets_all_layers_on_a_device_that_must_be_there_or_says_simula
     def flags(on: object) -> tuple[str, ...]:
         return engine_flags(SMALL, engine=Engine.LLAMACPP, card=on, context=2048, concurrency=4, footprint=need)  # type: ignore[arg-type]
 
-    common = ("-c", "8192", "-np", "4", "--metrics")
+    common = ("-c", "8192", "-np", "4", "--metrics", "-lv", "4")
     assert flags(T4) == (*common, "-ngl", "999", "--device", "CUDA0")
     assert flags(RX7900) == (*common, "-ngl", "999", "--device", "ROCm0")
     assert flags(MI50) == (*common, "-ngl", "999")

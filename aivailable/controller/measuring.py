@@ -1,0 +1,158 @@
+"""What serving engines hold: read once from each allocation's log and the driver, kept for the next plans.
+
+The leader writes, under its lease; every planner reads. One document for each model's files.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from aivailable.documents import dump_measurements, load_measurements
+from aivailable.errors import AivailableError
+from aivailable.model.cards import Card
+from aivailable.model.fleet import Engine
+from aivailable.model.measurement import Conditions, Measurement
+from aivailable.model.plan import Placement, Plan
+from aivailable.model.replica import Replica, ReplicaSpec, ReplicaState
+from aivailable.model.service import MEASURED_PREFIX
+from aivailable.model.snapshot import Snapshot
+from aivailable.seams import Cluster, Lease, Registry
+from aivailable.vram.enginelogs import Printed, read_log
+from aivailable.vram.hardware import image
+
+LOG_LINES = 4000
+"""A start prints some hundreds of lines; what comes later does not matter."""
+
+LOGS_PER_ROUND = 4
+"""Reading a log takes the cluster's time; the rest waits for the next round."""
+
+KEPT = 20
+"""Measurements of one model's files that are kept, the newest."""
+
+_log = logging.getLogger(__name__)
+
+
+def read_measurements(registry: Registry) -> tuple[Measurement, ...]:
+    """All measurements; a document that cannot be read counts as none and is written anew in time."""
+    found: list[Measurement] = []
+    for key in registry.keys(MEASURED_PREFIX):
+        try:
+            entry = registry.get(key)
+            found += load_measurements(entry.value, where=f"key {key}") if entry else ()
+        except AivailableError as error:
+            _log.warning("%s", error)
+    return tuple(found)
+
+
+def merge_measured(snapshot: Snapshot, measured: Sequence[Measurement]) -> Snapshot:
+    """The snapshot with the measurements, and each replica with what it was seen to hold."""
+    by_alloc = {m.alloc: m.total_mib for m in measured}
+    replicas = tuple(
+        replace(replica, measured_mib=by_alloc[replica.alloc]) if by_alloc.get(replica.alloc) else replica
+        for replica in snapshot.replicas
+    )
+    return replace(snapshot, replicas=replicas, measured=tuple(measured))
+
+
+class Measurer:
+    """Looks at each allocation once, when it has come to serve."""
+
+    def __init__(self, cluster: Cluster, registry: Registry, now: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._registry = registry
+        self._now = now
+        self._looked: set[str] = set()
+
+    def look(self, snapshot: Snapshot, made: Plan, lease: Lease | None = None) -> tuple[tuple[Replica, int], ...]:
+        """Measure what serves and was not looked at, and write it down.
+
+        Returns:
+            Replicas that hold more than they booked on a card, with the MiB they were seen to hold.
+        """
+        known = {m.alloc for m in snapshot.measured} | self._looked
+        placements = {p.spec.job_id(p.replica): p for p in made.placements}
+        fresh: list[tuple[Replica, Measurement]] = []
+        for replica in snapshot.replicas:
+            placement = placements.get(replica.job)
+            if replica.state is not ReplicaState.SERVING or replica.alloc in known or placement is None:
+                continue
+            if len(fresh) == LOGS_PER_ROUND:
+                break
+            if measurement := self._measure(replica, placement, snapshot):
+                fresh.append((replica, measurement))
+            self._looked.add(replica.alloc)
+        self._write([measurement for _, measurement in fresh], lease)
+        return tuple(
+            (replica, m.total_mib)
+            for replica, m in fresh
+            if m.total_mib and replica.claim_mib and m.total_mib > replica.claim_mib[0]
+        )
+
+    def _measure(self, replica: Replica, placement: Placement, snapshot: Snapshot) -> Measurement | None:
+        card = snapshot.card(replica.cards[0]) if replica.cards else None
+        resolved = placement.spec.variant.resolved
+        if card is None or resolved is None:
+            return None
+        try:
+            printed = read_log(self._cluster.logs(replica.job, tail_lines=LOG_LINES))
+        except AivailableError as error:
+            _log.warning("%s is not measured: %s", replica.job, error)
+            return None
+        held_mib = _held_mib(replica, card, snapshot)
+        # An engine that fell back to host memory says nothing of the card; on a simulated one that is how it is.
+        if placement.spec.engine is Engine.LLAMACPP and printed.on_host != card.simulated:
+            printed = Printed()
+        if not printed and held_mib is None:
+            return None
+        return Measurement(
+            conditions=_conditions(placement.spec, resolved.sha256, card, len(placement.cards)),
+            alloc=replica.alloc,
+            at_s=self._now(),
+            weights_mib=_whole(printed.weights_mib),
+            kv_mib=_whole(printed.kv_mib),
+            activation_mib=_whole(printed.activation_mib),
+            graphs_mib=_whole(printed.graphs_mib),
+            held_mib=held_mib,
+        )
+
+    def _write(self, fresh: Iterable[Measurement], lease: Lease | None) -> None:
+        by_files: dict[str, list[Measurement]] = defaultdict(list)
+        for measurement in fresh:
+            by_files[measurement.conditions.sha256].append(measurement)
+        for sha256, new in by_files.items():
+            key = f"{MEASURED_PREFIX}{sha256}"
+            entry = self._registry.get(key)
+            try:
+                before = load_measurements(entry.value, where=f"key {key}") if entry else ()
+            except AivailableError as error:
+                _log.warning("written anew: %s", error)
+                before = ()
+            self._registry.put(key, dump_measurements((*before, *new)[-KEPT:]), lease=lease)
+
+
+def _conditions(spec: ReplicaSpec, sha256: str, card: Card, cards: int) -> Conditions:
+    return Conditions(
+        sha256=sha256,
+        engine=spec.engine,
+        image=image(spec.engine, card),
+        card=card.name,
+        total_mib=card.total_mib,
+        cards=cards,
+        simulated=card.simulated,
+        flags=spec.variant.flags,
+        context=spec.context,
+        concurrency=spec.concurrency,
+    )
+
+
+def _held_mib(replica: Replica, card: Card, snapshot: Snapshot) -> int | None:
+    """What the driver says is in use on a card that this replica has to itself, less what strangers hold."""
+    if card.simulated or not card.used_mib:
+        return None
+    alone = [other for other in snapshot.replicas if card.uuid in other.cards] == [replica]
+    return card.used_mib - card.foreign_mib if alone else None
+
+
+def _whole(size_mib: float | None) -> int | None:
+    return None if size_mib is None else round(size_mib)
