@@ -196,7 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ttft-ms", type=float, default=0.0, help="time to the first token")
     parser.add_argument("--tokens-per-s", type=float, default=0.0, help="0: as fast as it can")
     ignored = parser.add_argument_group("llama-server's flags, accepted and without effect")
-    for flags in (("-m", "--model"), ("-c", "--ctx-size"), ("-np", "--parallel"), ("-ngl", "--n-gpu-layers")):
+    sizes = (("-c", "--ctx-size"), ("-np", "--parallel"), ("-ngl", "--n-gpu-layers"), ("-lv", "--log-verbosity"))
+    for flags in (("-m", "--model"), *sizes):
         ignored.add_argument(*flags)
     for flag in ("--metrics", "--simulated"):
         ignored.add_argument(flag, action="store_true")
