@@ -18,10 +18,12 @@ from aivailable.model.footprint import Footprint
 from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Plan, Start
 from aivailable.model.snapshot import Snapshot
+from aivailable.model.usage import GatewayUsage
 
 _FLEET = TypeAdapter(Fleet)
 _SNAPSHOT = TypeAdapter(Snapshot)
 _RESOLVED = TypeAdapter(Resolved)
+_USAGE = TypeAdapter(GatewayUsage)
 _MEASURED = TypeAdapter(tuple[Measurement, ...])
 
 
@@ -75,6 +77,23 @@ def load_measurements(text: bytes, *, where: str) -> tuple[Measurement, ...]:
         return _MEASURED.validate_json(text)
     except ValidationError as error:
         raise _refused("document of measurements", where, error) from error
+
+
+def dump_usage(usage: GatewayUsage) -> bytes:
+    """A gateway's usage as the bytes that the key-value store holds."""
+    return _USAGE.dump_json(usage)
+
+
+def load_usage(text: bytes, *, where: str) -> GatewayUsage:
+    """A gateway's usage from such bytes.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    try:
+        return _USAGE.validate_json(text)
+    except ValidationError as error:
+        raise _refused("document of usage", where, error) from error
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:

@@ -25,16 +25,37 @@ def read_key(secrets: Secrets, key_id: str) -> ApiKey | None:
     items = secrets.read(_path(key_id))
     if items is None:
         return None
-    return ApiKey(id=key_id, secret=items["secret"], models=tuple(json.loads(items.get("models") or "[]")))
+    return ApiKey(
+        id=key_id,
+        secret=items["secret"],
+        models=tuple(json.loads(items.get("models") or "[]")),
+        rpm=int(items.get("rpm") or 0),
+        tpm=int(items.get("tpm") or 0),
+        tokens_per_day=int(items.get("tokens_per_day") or 0),
+        expires_at=float(items.get("expires_at") or 0),
+    )
 
 
-def create_key(secrets: Secrets, key_id: str, models: tuple[str, ...] = ()) -> ApiKey:
+def create_key(
+    secrets: Secrets,
+    key_id: str,
+    models: tuple[str, ...] = (),
+    *,
+    rpm: int = 0,
+    tpm: int = 0,
+    tokens_per_day: int = 0,
+    expires_at: float = 0.0,
+) -> ApiKey:
     """A new key with a fresh secret.
 
     Args:
         secrets: The store.
         key_id: Its public name: lower case letters, digits, `_` and `-`, at most 63.
         models: What it may use; empty means everything.
+        rpm: Requests per minute; 0: no limit, as with the other numbers.
+        tpm: Tokens per minute.
+        tokens_per_day: Tokens per day.
+        expires_at: When it ends, in seconds since 1970.
 
     Raises:
         UserError: The id is malformed or taken.
@@ -46,7 +67,16 @@ def create_key(secrets: Secrets, key_id: str, models: tuple[str, ...] = ()) -> A
         )
     if read_key(secrets, key_id) is not None:
         raise UserError(f"there is a key {key_id!r} already", hint="use `keys rotate` for a new secret")
-    return _write(secrets, ApiKey(id=key_id, secret=_fresh_secret(), models=models))
+    key = ApiKey(
+        id=key_id,
+        secret=_fresh_secret(),
+        models=models,
+        rpm=rpm,
+        tpm=tpm,
+        tokens_per_day=tokens_per_day,
+        expires_at=expires_at,
+    )
+    return _write(secrets, key)
 
 
 def rotate_key(secrets: Secrets, key_id: str) -> ApiKey:
@@ -76,7 +106,9 @@ def _existing(secrets: Secrets, key_id: str) -> ApiKey:
 
 
 def _write(secrets: Secrets, key: ApiKey) -> ApiKey:
-    secrets.write(_path(key.id), {"secret": key.secret, "models": json.dumps(list(key.models))})
+    limits = {"rpm": key.rpm, "tpm": key.tpm, "tokens_per_day": key.tokens_per_day, "expires_at": key.expires_at}
+    given = {name: str(value) for name, value in limits.items() if value}
+    secrets.write(_path(key.id), {"secret": key.secret, "models": json.dumps(list(key.models)), **given})
     return key
 
 

@@ -1,5 +1,6 @@
 """`aivailable gateway`: one gateway of a real cluster, an Envoy and its feeder; a Nomad job runs it."""
 
+import socket
 from pathlib import Path
 
 import click
@@ -17,8 +18,9 @@ from aivailable.gateway.feeder import Feeder
     required=True,
     help="Where Envoy's files live; those of an earlier run are started from while the stores do not answer.",
 )
+@click.option("--name", help="Tells its usage from that of other gateways [default: the host's name].")
 @click.pass_obj
-def command(cluster: str | None, directory: Path) -> None:
+def command(cluster: str | None, directory: Path, name: str | None) -> None:
     """Run Envoy and keep its files equal to fleet, keys and healthy engines, until SIGTERM.
 
     `aivailable up` registers the job that runs it.
@@ -28,7 +30,8 @@ def command(cluster: str | None, directory: Path) -> None:
     require_nomad(connection, "gateway")
     stop = stopped_by_signal()
     directory.mkdir(parents=True, exist_ok=True)
-    feeder = Feeder(connection.registry, connection.secrets, directory, connection.settings)
+    own_name = name or socket.gethostname()
+    feeder = Feeder(connection.registry, connection.secrets, directory, connection.settings, name=own_name)
     feeder.publish_first(stop)
     if stop.is_set():
         return

@@ -1,6 +1,9 @@
 """`aivailable keys`: API keys, their rights, and their end."""
 
 import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
 
 import click
 from rich.table import Table
@@ -9,7 +12,11 @@ from aivailable.cli.connection import connect
 from aivailable.cli.console import notes, out
 from aivailable.cli.stop import require_model
 from aivailable.controller.fleetstore import read_fleet
+from aivailable.errors import UserError
 from aivailable.keystore import create_key, read_keys, revoke_key, rotate_key
+from aivailable.model.service import ApiKey
+
+_SPAN = re.compile(r"(\d{1,6})([hd])")
 
 
 @click.group("keys")
@@ -20,15 +27,44 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @click.option("--model", "models", multiple=True, help="A model it may use; repeat it. Default: every model.")
+@click.option("--rpm", type=click.IntRange(min=1), help="Requests per minute [default: no limit].")
+@click.option("--tpm", type=click.IntRange(min=1), help="Tokens per minute [default: no limit].")
+@click.option(
+    "--tokens-per-day",
+    type=click.IntRange(min=1),
+    help="Tokens per day (UTC), prompts and answers [default: no limit].",
+)
+@click.option("--expires", help="When it ends: a day (2027-01-31, its end in UTC), or in how long (12h, 30d).")
 @click.pass_obj
-def create(cluster: str | None, name: str, models: tuple[str, ...]) -> None:
-    """Make a key called NAME and print its secret, alone on standard output; keep it, or rotate later."""
+def create(
+    cluster: str | None,
+    name: str,
+    models: tuple[str, ...],
+    rpm: int | None,
+    tpm: int | None,
+    tokens_per_day: int | None,
+    expires: str | None,
+) -> None:
+    """Make a key called NAME and print its secret, alone on standard output; keep it, or rotate later.
+
+    Limits hold for all gateways together. Who is over one gets 429; an expired key 401.
+    """
+    expires_at = _moment(expires, time.time()) if expires else 0.0
     connection = connect(cluster)
     fleet = read_fleet(connection.registry).fleet
     for model in models:
         require_model(fleet, model)
-    key = create_key(connection.secrets, name, models)
-    notes.print(f"key {name} may use {', '.join(models) or 'every model'}")
+    key = create_key(
+        connection.secrets,
+        name,
+        models,
+        rpm=rpm or 0,
+        tpm=tpm or 0,
+        tokens_per_day=tokens_per_day or 0,
+        expires_at=expires_at,
+    )
+    limits = f"; {_limits(key)}" if _limits(key) else ""
+    notes.print(f"key {name} may use {', '.join(models) or 'every model'}{limits}")
     click.echo(key.secret)
 
 
@@ -39,11 +75,22 @@ def list_(cluster: str | None, *, as_json: bool) -> None:
     """List the keys and what they may use; never their secrets."""
     keys = read_keys(connect(cluster).secrets)
     if as_json:
-        click.echo(json.dumps([{"id": key.id, "models": list(key.models)} for key in keys], indent=2))
+        documents = [
+            {
+                "id": key.id,
+                "models": list(key.models),
+                "rpm": key.rpm,
+                "tpm": key.tpm,
+                "tokens_per_day": key.tokens_per_day,
+                "expires_at": key.expires_at,
+            }
+            for key in keys
+        ]
+        click.echo(json.dumps(documents, indent=2))
         return
-    table = Table("Key", "Models", box=None, pad_edge=False)
+    table = Table("Key", "Models", "Limits", box=None, pad_edge=False)
     for key in keys:
-        table.add_row(key.id, ", ".join(key.models) or "every model")
+        table.add_row(key.id, ", ".join(key.models) or "every model", _limits(key) or "none")
     out.print(table)
 
 
@@ -64,3 +111,39 @@ def rotate(cluster: str | None, name: str) -> None:
     key = rotate_key(connect(cluster).secrets, name)
     notes.print(f"key {name} has a new secret")
     click.echo(key.secret)
+
+
+def _limits(key: ApiKey) -> str:
+    """Its limits in words; empty where it has none."""
+    given = [
+        (key.rpm, "requests/min"),
+        (key.tpm, "tokens/min"),
+        (key.tokens_per_day, "tokens/day"),
+    ]
+    words = [f"{number} {unit}" for number, unit in given if number]
+    if key.expires_at:
+        ends = datetime.fromtimestamp(key.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        words.append(f"{'expired' if key.expires_at <= time.time() else 'until'} {ends}")
+    return ", ".join(words)
+
+
+def _moment(text: str, now_s: float) -> float:
+    """Seconds since 1970 of a day's end or of a span from now.
+
+    Raises:
+        UserError: Neither a day nor a span, or it has passed.
+    """
+    hint = "give a day like 2027-01-31, or a span like 12h or 30d"
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span:
+            moment = now_s + int(span[1]) * (3600 if span[2] == "h" else 86_400)
+        else:
+            day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+            moment = (day + timedelta(days=1)).timestamp()
+        datetime.fromtimestamp(moment, UTC)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"--expires {text!r}: neither a day nor a span", hint=hint) from error
+    if moment <= now_s:
+        raise UserError(f"--expires {text!r} has passed", hint=hint)
+    return moment

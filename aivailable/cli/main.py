@@ -25,6 +25,7 @@ VERBS = {
     "render": "the Nomad jobs of a fleet file, without registering them",
     "fetch": "bring and verify model files",
     "keys": "make, list, revoke and rotate API keys",
+    "usage": "requests and tokens by key, model or day",
     "up": "start AIvailable itself on a real cluster",
     "down": "stop it; fleet and keys stay",
     "controller": "the loop; a Nomad job runs it",

@@ -1,7 +1,9 @@
 """Envoy's bootstrap: what never changes while it runs. All paths are relative to the gateway's directory."""
 
+from aivailable.gateway import usage
 from aivailable.gateway.clusters import CLUSTERS_FILE
 from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_FILE
+from aivailable.gateway.limits import headers_filter, rate_filter
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import MODEL_MISSING, MODEL_NAMESPACE, MODEL_UNREADABLE, ROUTES_FILE, ROUTES_NAME
 from aivailable.settings import Settings
@@ -11,6 +13,13 @@ NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 STREAM_IDLE_TIMEOUT = "600s"
 """Longest silence on a stream: an engine may read a long prompt for minutes before its first token."""
 
+JSON_TYPES = {"regex": r"(?i)application/json(\s*;.*)?"}
+"""With or without a character set: clients and llama.cpp name one."""
+
+ADMIN = "admin"
+ADMIN_SOCKET = "admin.sock"
+METRICS_PATH = "/stats/prometheus"
+
 _HCM = f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -18,13 +27,14 @@ def bootstrap(settings: Settings, policies: Policies, *, http_port: int, probe_p
     """The bootstrap document: admin on a Unix socket, the two listeners, and where the changing parts come from."""
     return {
         "node": {"id": "gateway", "cluster": "aivailable"},
-        "admin": {"address": {"pipe": {"path": "admin.sock"}}},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": _file_source(CLUSTERS_FILE)},
         "static_resources": {
+            "clusters": [_admin()],
             "listeners": [
                 _listener("http", settings.gateway_address, http_port, _http_manager(policies)),
                 _listener("probes", settings.gateway_address, probe_port, _probe_manager()),
-            ]
+            ],
         },
     }
 
@@ -53,9 +63,10 @@ def _http_manager(policies: Policies) -> Resource:
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     "path": "access.log",
-                    "log_format": {"json_format": policies.access_log},
+                    "log_format": {"json_format": {**policies.access_log, **usage.log_fields()}},
                 },
-            }
+            },
+            *usage.loggers(),
         ],
         "local_reply_config": {"mappers": policies.local_replies},
         "stream_idle_timeout": STREAM_IDLE_TIMEOUT,
@@ -84,17 +95,23 @@ def _filters() -> list[Resource]:
                 "request_rules": [
                     {
                         "header": CLIENT_HEADER,
-                        "on_header_present": {"metadata_namespace": "aivailable", "key": "client", "type": "STRING"},
+                        "on_header_present": {
+                            "metadata_namespace": usage.CLIENT_NAMESPACE,
+                            "key": "client",
+                            "type": "STRING",
+                        },
                     }
                 ],
             },
         },
+        headers_filter(),
+        rate_filter(),
         {
             "name": "envoy.filters.http.json_to_metadata",
             "typed_config": {
                 "@type": f"{HTTP}.json_to_metadata.v3.JsonToMetadata",
                 "request_rules": {
-                    "allow_content_types_regex": {"regex": r"(?i)application/json(\s*;.*)?"},
+                    "allow_content_types_regex": JSON_TYPES,
                     "rules": [
                         {
                             "selectors": [{"key": "model"}],
@@ -104,8 +121,10 @@ def _filters() -> list[Resource]:
                         }
                     ],
                 },
+                "response_rules": {"allow_content_types_regex": JSON_TYPES, "rules": usage.response_rules()},
             },
         },
+        usage.stream_filter(),
         {"name": "envoy.filters.http.rbac", "typed_config": {"@type": f"{HTTP}.rbac.v3.RBAC"}},
         {
             "name": "envoy.filters.http.router",
@@ -123,14 +142,34 @@ def _model(value: str) -> Resource:
 
 
 def _probe_manager() -> Resource:
-    """`/ready` for load balancers and supervisors: no key, no log."""
+    """`/ready` for load balancers and supervisors, `/metrics` for Prometheus: no key, no log."""
     ready = {"match": {"path": "/ready"}, "direct_response": {"status": 200, "body": {"inline_string": "ready\n"}}}
+    is_get = {"name": ":method", "string_match": {"exact": "GET"}}
+    metrics = {
+        "match": {"path": "/metrics", "headers": [is_get], "query_parameters": []},
+        "route": {"cluster": ADMIN, "regex_rewrite": {"pattern": {"regex": "^.*$"}, "substitution": METRICS_PATH}},
+    }
     return {
         "@type": _HCM,
         "stat_prefix": "probes",
         "server_name": "aivailable",
-        "route_config": {"name": "probes", "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [ready]}]},
+        "route_config": {
+            "name": "probes",
+            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [ready, metrics]}],
+        },
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": f"{HTTP}.router.v3.Router"}}],
+    }
+
+
+def _admin() -> Resource:
+    """Envoy's own admin interface, for its counters alone."""
+    return {
+        "name": ADMIN,
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": ADMIN,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": ADMIN_SOCKET}}}}]}],
+        },
     }
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from aivailable.gateway.clusters import CLUSTERS_FILE, clusters, endpoints_file, load_assignment
 from aivailable.gateway.keys import KEYS_FILE, key_filter
@@ -25,16 +27,24 @@ class File:
 
 
 def files(
-    fleet: Fleet, keys: tuple[ApiKey, ...], instances: tuple[Instance, ...], settings: Settings, policies: Policies
+    fleet: Fleet,
+    keys: tuple[ApiKey, ...],
+    instances: tuple[Instance, ...],
+    settings: Settings,
+    policies: Policies,
+    *,
+    over_budget: Mapping[str, int] = MappingProxyType({}),
+    gateways: int = 1,
 ) -> list[File]:
-    """All files, in the order to write them when nothing is removed.
+    """All files, in the order to write them when nothing is removed; for the arguments see `route_configuration`.
 
     Endpoints before clusters before routes; rights (in the routes) before the keys they restrict.
     """
+    routes = route_configuration(fleet, keys, settings, policies, over_budget=over_budget, gateways=gateways)
     return [
         *(File(name=endpoints_file(m.name), resources=[load_assignment(m.name, instances)]) for m in fleet.models),
         File(name=CLUSTERS_FILE, resources=clusters(fleet, policies)),
-        File(name=ROUTES_FILE, resources=[route_configuration(fleet, keys, settings, policies)]),
+        File(name=ROUTES_FILE, resources=[routes]),
         File(name=KEYS_FILE, resources=[key_filter(keys)], secret=True),
     ]
 

@@ -5,9 +5,12 @@ from that one, hence `_unread`) and again when the body's `model` is known.
 """
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from aivailable.gateway.clusters import NOWHERE, cluster_name
 from aivailable.gateway.keys import CLIENT_HEADER
+from aivailable.gateway.limits import RATE_FILTER, rate_limits
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ApiKey
@@ -19,6 +22,9 @@ MODEL_NAMESPACE = "envoy.lb"
 MODEL_MISSING = "__none__"
 MODEL_UNREADABLE = "__error__"
 API_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+USED_UP = 428
+"""Status of the route that refuses a key without tokens; `envoy/local_replies.json` makes it 429 with its own words."""
+
 OTHER = "_other"
 """Route name of everything that is not a known model: names that clients invent must not become statistics."""
 
@@ -33,9 +39,27 @@ _ANSWER_HEADERS = [
 """The CORS filter leaves direct responses alone. Keys travel in a header of their own, so any origin may read."""
 
 
-def route_configuration(fleet: Fleet, keys: tuple[ApiKey, ...], settings: Settings, policies: Policies) -> Resource:
-    """The one route configuration of the gateway."""
-    routes = [_preflight(), *_model_lists(fleet, keys)]
+def route_configuration(
+    fleet: Fleet,
+    keys: tuple[ApiKey, ...],
+    settings: Settings,
+    policies: Policies,
+    *,
+    over_budget: Mapping[str, int] = MappingProxyType({}),
+    gateways: int = 1,
+) -> Resource:
+    """The one route configuration of the gateway.
+
+    Args:
+        fleet: Its models.
+        keys: All keys, for rights and limits.
+        settings: The body limit.
+        policies: What is the same for every fleet.
+        over_budget: Keys that have used up their tokens, and after how many seconds they may ask again.
+        gateways: How many gateways share the requests of a key.
+    """
+    routes = [_preflight(), *(_used_up(key, after_s) for key, after_s in sorted(over_budget.items()))]
+    routes += _model_lists(fleet, keys)
     for path in API_PATHS:
         routes.extend(_path_routes(path, fleet, keys, policies))
     routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
@@ -48,11 +72,26 @@ def route_configuration(fleet: Fleet, keys: tuple[ApiKey, ...], settings: Settin
                 "name": "models",
                 "domains": ["*"],
                 "request_body_buffer_limit": settings.body_limit_mib * MIB,
-                "typed_per_filter_config": {"envoy.filters.http.cors": policies.cors},
+                "typed_per_filter_config": _for_all(keys, policies, gateways),
                 "routes": routes,
             }
         ],
     }
+
+
+def _for_all(keys: tuple[ApiKey, ...], policies: Policies, gateways: int) -> Resource:
+    limits = rate_limits(keys, gateways)
+    cors: Resource = {"envoy.filters.http.cors": policies.cors}
+    return {**cors, RATE_FILTER: limits} if limits else cors
+
+
+def _used_up(key_id: str, after_s: int) -> Resource:
+    """Refuses a key that has used up its tokens; it may still list models."""
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
+    client = {"name": CLIENT_HEADER, "string_match": {"exact": key_id}}
+    route = _answer({"prefix": "/v1/", "headers": [post, client]}, USED_UP, {})
+    retry = {"header": {"key": "retry-after", "value": str(after_s)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {**route, "response_headers_to_add": [*_ANSWER_HEADERS, retry]}
 
 
 def _path_routes(path: str, fleet: Fleet, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:

@@ -21,6 +21,8 @@ CACHE_PREFIX = "aivailable/cache/"
 MEASURED_PREFIX = "aivailable/measured/"
 """Before `<sha256>`: what engines with those model files were seen to hold."""
 KEYS_PATH = "aivailable/keys"
+USAGE_PREFIX = "aivailable/usage/"
+"""Before a gateway's name: what it has counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,18 @@ class Instance:
 class ApiKey:
     """One client's key. `models` names what it may use; empty means all of them.
 
-    `id` is public (logs, lists, Envoy's client name); `secret` is what the client sends.
+    `id` is public (logs, lists, Envoy's client name); `secret` is what the client sends. `rpm` is requests per minute,
+    `tpm` and `tokens_per_day` are tokens (prompt and completion, days in UTC); 0 means no limit. From `expires_at` on
+    (seconds since 1970; 0: never) it is refused.
     """
 
     id: str
     secret: str = field(repr=False)
     models: tuple[str, ...] = ()
+    rpm: int = 0
+    tpm: int = 0
+    tokens_per_day: int = 0
+    expires_at: float = 0.0
 
     def may_use(self, model: str) -> bool:
         """Whether this key may send requests to `model`."""

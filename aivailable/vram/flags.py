@@ -50,6 +50,8 @@ def engine_flags(
         *needed,
         *(("--enforce-eager",) if footprint.graphs_mib == 0 else ()),
         *("--shutdown-timeout", str(VLLM_SHUTDOWN_TIMEOUT_S)),
+        # Streams then tell their usage, whether the client asked for it or not.
+        "--enable-force-include-usage",
         *extra,
     )
 

@@ -37,7 +37,7 @@ def test_a_key_is_made_used_rotated_and_revoked(up: Demo) -> None:
     eventually(lambda: (answer_of(up, first), answer_of(up, second)) == (401, 200), timeout_s=2)
 
     listed = json.loads(up.ok("keys", "list", "--json"))
-    assert {"id": "alice", "models": []} in listed
+    assert {"id": "alice", "models": []}.items() <= next(key for key in listed if key["id"] == "alice").items()
     assert second not in up.ok("keys", "list")
     up.ok("keys", "revoke", "alice")
     eventually(lambda: answer_of(up, second) == 401, timeout_s=2)
@@ -95,3 +95,48 @@ def test_nodes_events_and_explain_show_the_rack_and_its_reasons(up: Demo) -> Non
     text = up.ok("explain", MODEL)
     assert "can take it: 1024 MiB" in text
     assert "start replica 0 on node2" in text
+
+
+def test_limits_are_told_and_what_was_used_too(up: Demo) -> None:
+    secret = up.ok(
+        "keys", "create", "limited", "--rpm", "600", "--tokens-per-day", "100000", "--expires", "30d"
+    ).strip()
+    assert "600 requests/min, 100000 tokens/day, until 20" in up.ok("keys", "list")
+    (told,) = [key for key in json.loads(up.ok("keys", "list", "--json")) if key["id"] == "limited"]
+    assert (told["rpm"], told["tpm"], told["tokens_per_day"]) == (600, 0, 100_000)
+    eventually(lambda: answer_of(up, secret) == 200)
+
+    def used() -> dict[str, int] | None:
+        rows = json.loads(up.ok("usage", "--json"))
+        return next((row for row in rows if row["key"] == "limited"), None)
+
+    counted = eventually(used)
+    assert counted is not None
+    assert counted["requests"] >= 1
+    assert counted["completion_tokens"] >= 1
+    assert counted["unknown"] == 0
+    assert "limited" in up.ok("usage")
+    assert MODEL in up.ok("usage", "--by", "model")
+    assert "202" in up.ok("usage", "--by", "day")
+
+
+def test_a_real_engines_stream_tells_its_usage_unasked(up: Demo) -> None:
+    secret = up.ok("keys", "create", "streaming").strip()
+    eventually(lambda: answer_of(up, secret) == 200)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "stream": True}
+    with up.client() as client:
+        client.post(CHAT, json=body, headers={"authorization": f"Bearer {secret}"})
+
+    def completion() -> int:
+        rows = json.loads(up.ok("usage", "--json"))
+        return sum(row["completion_tokens"] for row in rows if row["key"] == "streaming")
+
+    eventually(lambda: completion() == 5)
+
+
+@pytest.mark.parametrize("given", ["yesterday", "2020-01-01", "0d", "99999999d", "-3h"])
+def test_an_end_that_is_none_is_refused(up: Demo, given: str) -> None:
+    done = up.run("keys", "create", "never", f"--expires={given}")
+
+    assert done.returncode == 2
+    assert "give a day like 2027-01-31" in done.stderr
