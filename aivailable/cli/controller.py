@@ -22,4 +22,11 @@ def command(cluster: str | None, address: str) -> None:
     stop = stopped_by_signal()
     metrics = Metrics(nomad.cards_in_use)
     with metrics.served(address, connection.settings.controller_port):
-        Controller(connection.cluster, connection.registry, connection.settings, watcher=metrics).run(stop)
+        loop = Controller(
+            connection.cluster,
+            connection.registry,
+            connection.settings,
+            watcher=metrics,
+            in_use=nomad.cards_in_use,
+        )
+        loop.run(stop)

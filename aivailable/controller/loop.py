@@ -6,7 +6,7 @@ Level-triggered: a notice only wakes the loop, what it does follows from the sta
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -61,7 +61,7 @@ class Nobody:
 
 
 class Controller:
-    """Observe, plan, apply for one cluster."""
+    """Observe, plan, apply for one cluster. `in_use` asks the drivers for the MiB in use by card."""
 
     def __init__(
         self,
@@ -71,10 +71,11 @@ class Controller:
         *,
         now: Callable[[], float] = time.time,
         watcher: Watcher | None = None,
+        in_use: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._watcher = watcher or Nobody()
         self._planner = Planner()
-        self._measurer = Measurer(cluster, registry, now)
+        self._measurer = Measurer(cluster, registry, now, in_use)
         self._cluster = cluster
         self._registry = registry
         self._settings = settings

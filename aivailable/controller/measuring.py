@@ -5,7 +5,7 @@ The leader writes, under its lease; every planner reads. One document for each m
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from aivailable.documents import dump_measurements, load_measurements
@@ -56,9 +56,19 @@ def merge_measured(snapshot: Snapshot, measured: Sequence[Measurement]) -> Snaps
 
 
 class Measurer:
-    """Looks at each allocation once, when it has come to serve."""
+    """Looks at each allocation once, when it has come to serve.
 
-    def __init__(self, cluster: Cluster, registry: Registry, now: Callable[[], float]) -> None:
+    `in_use` asks the drivers for the MiB in use by card; it is asked only when there is something to measure.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        now: Callable[[], float],
+        in_use: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._in_use = in_use
         self._cluster = cluster
         self._registry = registry
         self._now = now
@@ -99,7 +109,7 @@ class Measurer:
         except AivailableError as error:
             _log.warning("%s is not measured: %s", replica.job, error)
             return None
-        held_mib = _held_mib(replica, card, snapshot)
+        held_mib = self._held_mib(replica, card, snapshot)
         # An engine that fell back to host memory says nothing of the card; on a simulated one that is how it is.
         if placement.spec.engine is Engine.LLAMACPP and printed.on_host != card.simulated:
             printed = Printed()
@@ -115,6 +125,14 @@ class Measurer:
             graphs_mib=_whole(printed.graphs_mib),
             held_mib=held_mib,
         )
+
+    def _held_mib(self, replica: Replica, card: Card, snapshot: Snapshot) -> int | None:
+        """What the driver says is in use on a card that this replica has to itself, less what strangers hold."""
+        alone = [other for other in snapshot.replicas if card.uuid in other.cards] == [replica]
+        if card.simulated or not alone:
+            return None
+        in_use_mib = self._in_use().get(card.uuid, 0) - card.foreign_mib
+        return in_use_mib if in_use_mib > 0 else None
 
     def _write(self, fresh: Iterable[Measurement], lease: Lease | None) -> None:
         by_files: dict[str, list[Measurement]] = defaultdict(list)
@@ -144,14 +162,6 @@ def _conditions(spec: ReplicaSpec, sha256: str, card: Card, cards: int) -> Condi
         context=spec.context,
         concurrency=spec.concurrency,
     )
-
-
-def _held_mib(replica: Replica, card: Card, snapshot: Snapshot) -> int | None:
-    """What the driver says is in use on a card that this replica has to itself, less what strangers hold."""
-    if card.simulated or not card.used_mib:
-        return None
-    alone = [other for other in snapshot.replicas if card.uuid in other.cards] == [replica]
-    return card.used_mib - card.foreign_mib if alone else None
 
 
 def _whole(size_mib: float | None) -> int | None:
