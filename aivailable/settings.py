@@ -8,8 +8,9 @@ import difflib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aivailable.errors import UserError
 
@@ -108,6 +109,16 @@ class Settings(BaseModel):
     probe_port: int = Field(default=8081, ge=0, le=65535)
     """Port for probes (`/ready`), which need no key; 0 takes a free one."""
 
+    tls_certificate: Path | None = None
+    """Certificate of the gateway for its clients, PEM with the whole chain; with `tls_key` clients speak HTTPS. Files
+    that are replaced are taken over within `tick_s`."""
+
+    tls_key: Path | None = None
+    """Key of that certificate, PEM without a password."""
+
+    tls_ca: Path | None = None
+    """Certificates that our own command line trusts when it speaks to the gateway, PEM; default: the system's."""
+
     body_limit_mib: int = Field(default=8, ge=1, le=256)
     """Largest request body in MiB; a larger one is answered 413."""
 
@@ -156,6 +167,17 @@ class Settings(BaseModel):
     deploy_timeout_s: float = Field(default=600.0, gt=0)
     """How long `deploy` watches before it gives up watching (exit code 3), in seconds."""
 
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("AIVAILABLE_TLS_CERTIFICATE and AIVAILABLE_TLS_KEY go together")
+        return self
+
+    @property
+    def gateway_scheme(self) -> str:
+        """`https` where the gateway has a certificate."""
+        return "http" if self.tls_certificate is None else "https"
+
     @property
     def models_folder(self) -> Path:
         """Where model files lie on a node."""
@@ -182,6 +204,8 @@ def load(environment: Mapping[str, str]) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise UserError(f"environment: {first['ctx']['error']}", hint="set both, or neither") from error
         variable = PREFIX + str(first["loc"][0]).upper()
         raise UserError(
             f"environment: {variable}={first['input']!r}: {first['msg']}", hint=f"unset {variable} or correct it"

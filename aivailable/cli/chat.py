@@ -35,7 +35,8 @@ def command(
         messages.append({"role": "user", "content": text})
         request = ChatRequest(model=model, messages=messages, max_tokens=max_tokens, temperature=temperature)
         answer = ""
-        for piece in stream_chat(target.base_url, target.key, request, patience_s=PATIENCE_S):
+        ca = connection.settings.tls_ca
+        for piece in stream_chat(target.base_url, target.key, request, patience_s=PATIENCE_S, ca=ca):
             click.echo(piece, nl=False)
             answer += piece
         click.echo()

@@ -145,7 +145,7 @@ def _base_url(connection: Connection) -> str:
     if connection.nomad is not None:
         for instance in connection.registry.instances(GATEWAY_SERVICE):
             if instance.passing:
-                return f"http://{instance.address}:{instance.port}/v1"
+                return f"{connection.settings.gateway_scheme}://{instance.address}:{instance.port}/v1"
         raise RetryableError("no gateway is up", hint="`aivailable up` starts them; `aivailable status` shows them")
     file = connection.settings.state / ENDPOINT_FILE
     if not file.is_file():

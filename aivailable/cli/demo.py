@@ -59,7 +59,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     notes.print()
     with _one_interrupt(), one_machine(nodes, settings) as running:
         _deploy(running, fleet, settings.deploy_timeout_s)
-        _ask(running, fleet)
+        _ask(running, fleet, settings.tls_ca)
         if not once:
             _stay(running, fleet)
     notes.print("Everything this demo started has stopped.")
@@ -110,7 +110,7 @@ def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:
     wait_until_served(running.cluster, running.registry, fleet, before, timeout_s)
 
 
-def _ask(running: Running, fleet: Fleet) -> None:
+def _ask(running: Running, fleet: Fleet, ca: Path | None) -> None:
     if not fleet.models:
         raise UserError("the fleet has no model to ask", hint="name a fleet file with a model")
     request = ChatRequest(
@@ -122,7 +122,8 @@ def _ask(running: Running, fleet: Fleet) -> None:
     out.print(f"\n[bold]Request[/] POST {running.base_url}/chat/completions")
     click.echo(json.dumps(request.body(stream=True)))
     out.print("\n[bold]Answer[/], from a simulated card, through Envoy")
-    for piece in stream_chat(running.base_url, running.key, request, patience_s=FIRST_ANSWER_PATIENCE_S):
+    patience_s = FIRST_ANSWER_PATIENCE_S
+    for piece in stream_chat(running.base_url, running.key, request, patience_s=patience_s, ca=ca):
         click.echo(piece, nl=False)
     click.echo()
 

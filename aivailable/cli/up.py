@@ -68,9 +68,10 @@ def _tell(connection: Connection, look: SystemLook) -> None:
     """Where clients connect, and with which key."""
     out.print("\n[bold]Up.[/] Clients connect to")
     port = connection.settings.gateway_port
-    click.echo(f"  http://{GATEWAY_SERVICE}.service.consul:{port}/v1     (any gateway, by Consul's DNS)")
+    scheme = connection.settings.gateway_scheme
+    click.echo(f"  {scheme}://{GATEWAY_SERVICE}.service.consul:{port}/v1     (any gateway, by Consul's DNS)")
     for gateway in look.gateways:
-        click.echo(f"  http://{gateway.address}:{gateway.port}/v1     ({gateway.node})")
+        click.echo(f"  {scheme}://{gateway.address}:{gateway.port}/v1     ({gateway.node})")
     if not read_keys(connection.secrets):
         key = create_key(connection.secrets, FIRST_KEY)
         out.print(f"\nThe first API key, [bold]{FIRST_KEY}[/]; keep it, or make others with `aivailable keys create`")

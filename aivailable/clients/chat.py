@@ -1,9 +1,11 @@
 """Asks a model through the gateway, as any OpenAI client would."""
 
 import json
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 
@@ -40,7 +42,9 @@ class ChatRequest:
         return body
 
 
-def stream_chat(base_url: str, key: str, request: ChatRequest, *, patience_s: float = 0.0) -> Iterator[str]:
+def stream_chat(
+    base_url: str, key: str, request: ChatRequest, *, patience_s: float = 0.0, ca: Path | None = None
+) -> Iterator[str]:
     """The pieces of the answer as they come.
 
     A gateway reads its endpoints a moment after an instance is healthy, so one asked too early answers 503.
@@ -50,6 +54,7 @@ def stream_chat(base_url: str, key: str, request: ChatRequest, *, patience_s: fl
         key: The API key.
         request: What to ask.
         patience_s: How long to go on asking while no instance answers, seconds.
+        ca: Certificates to trust in place of the system's.
 
     Raises:
         UserError: The gateway refuses the request (4xx), in its words.
@@ -60,7 +65,7 @@ def stream_chat(base_url: str, key: str, request: ChatRequest, *, patience_s: fl
     while True:
         begun = False
         try:
-            for piece in _answer(base_url, key, request):
+            for piece in _answer(base_url, key, request, ca):
                 begun = True
                 yield piece
         except RetryableError:
@@ -71,11 +76,11 @@ def stream_chat(base_url: str, key: str, request: ChatRequest, *, patience_s: fl
             return
 
 
-def _answer(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
+def _answer(base_url: str, key: str, request: ChatRequest, ca: Path | None) -> Iterator[str]:
     timeout = httpx2.Timeout(TOKEN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (
-            httpx2.Client(timeout=timeout, trust_env=False) as client,
+            httpx2.Client(timeout=timeout, trust_env=False, verify=_trust(ca)) as client,
             client.stream(
                 "POST",
                 f"{base_url}/chat/completions",
@@ -92,6 +97,13 @@ def _answer(base_url: str, key: str, request: ChatRequest) -> Iterator[str]:
             f"no answer from {base_url}: {error or type(error).__name__}",
             hint="is the gateway up? see `aivailable status`",
         ) from error
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"{ca}: no certificates: {error}", hint="check AIVAILABLE_TLS_CA") from error
 
 
 def _pieces(response: httpx2.Response) -> Iterator[str]:

@@ -62,7 +62,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
         processes = StateFiles(settings.state).processes
         envoy = running.enter_context(Envoy(gateway_dir, settings, started=lambda pid: remember(processes, pid)))
         running.enter_context(_thread("feeder", feeder.run))
-        base_url = f"http://{settings.gateway_address}:{envoy.http_port}/v1"
+        base_url = f"{settings.gateway_scheme}://{settings.gateway_address}:{envoy.http_port}/v1"
         endpoint_file.write_text(json.dumps({"base_url": base_url}))
         running.callback(endpoint_file.unlink, missing_ok=True)
         running.enter_context(_thread("controller", Controller(cluster, registry, settings).run))

@@ -6,6 +6,7 @@ from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_
 from aivailable.gateway.limits import headers_filter, rate_filter
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import MODEL_MISSING, MODEL_NAMESPACE, MODEL_UNREADABLE, ROUTES_FILE, ROUTES_NAME
+from aivailable.gateway.tls import transport_socket
 from aivailable.settings import Settings
 
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
@@ -32,20 +33,29 @@ def bootstrap(settings: Settings, policies: Policies, *, http_port: int, probe_p
         "static_resources": {
             "clusters": [_admin()],
             "listeners": [
-                _listener("http", settings.gateway_address, http_port, _http_manager(policies)),
+                _listener(
+                    "http",
+                    settings.gateway_address,
+                    http_port,
+                    _http_manager(policies),
+                    transport_socket=transport_socket(settings),
+                ),
                 _listener("probes", settings.gateway_address, probe_port, _probe_manager()),
             ],
         },
     }
 
 
-def _listener(name: str, address: str, port: int, manager: Resource) -> Resource:
+def _listener(
+    name: str, address: str, port: int, manager: Resource, *, transport_socket: Resource | None = None
+) -> Resource:
+    chain: Resource = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    if transport_socket:
+        chain["transport_socket"] = transport_socket
     return {
         "name": name,
         "address": {"socket_address": {"address": address, "port_value": port}},
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "filter_chains": [chain],
     }
 
 

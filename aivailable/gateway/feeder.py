@@ -11,8 +11,9 @@ from pathlib import Path
 from aivailable.documents import load_fleet
 from aivailable.errors import AivailableError
 from aivailable.gateway.meter import Meter
-from aivailable.gateway.policies import Policies
+from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.publishing import Publisher, files
+from aivailable.gateway.tls import certificate
 from aivailable.keystore import read_keys
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, GATEWAY_SERVICE, ApiKey, Instance
@@ -35,6 +36,7 @@ class _Read:
     keys: tuple[ApiKey, ...]
     instances: tuple[Instance, ...]
     gateways: int
+    tls: Resource | None
 
 
 class Feeder:
@@ -73,6 +75,7 @@ class Feeder:
             fleet=self._fleet(),
             keys=read_keys(self._secrets),
             instances=self._registry.instances(ENGINE_SERVICE),
+            tls=certificate(self._settings),
             gateways=sum(instance.passing for instance in self._registry.instances(GATEWAY_SERVICE)) or 1,
         )
         return self._publish()
@@ -127,6 +130,7 @@ class Feeder:
             self._policies,
             over_budget=self._over_budget,
             gateways=read.gateways,
+            tls=read.tls,
         )
         return self._publisher.publish(wanted)
 

@@ -12,6 +12,7 @@ from aivailable.gateway.clusters import CLUSTERS_FILE, clusters, endpoints_file,
 from aivailable.gateway.keys import KEYS_FILE, key_filter
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import ROUTES_FILE, route_configuration
+from aivailable.gateway.tls import TLS_FILE
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ApiKey, Instance
 from aivailable.settings import Settings
@@ -35,6 +36,7 @@ def files(
     *,
     over_budget: Mapping[str, int] = MappingProxyType({}),
     gateways: int = 1,
+    tls: Resource | None = None,
 ) -> list[File]:
     """All files, in the order to write them when nothing is removed; for the arguments see `route_configuration`.
 
@@ -46,6 +48,7 @@ def files(
         File(name=CLUSTERS_FILE, resources=clusters(fleet, policies)),
         File(name=ROUTES_FILE, resources=[routes]),
         File(name=KEYS_FILE, resources=[key_filter(keys)], secret=True),
+        *([File(name=TLS_FILE, resources=[tls], secret=True)] if tls else []),
     ]
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from aivailable.gateway.clusters import NOWHERE, cluster_name
 from aivailable.gateway.keys import CLIENT_HEADER
 from aivailable.gateway.limits import RATE_FILTER, rate_limits
+from aivailable.gateway.paths import groups, serves_all, vllm_only
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ApiKey
@@ -21,7 +22,6 @@ ROUTES_NAME = "models"
 MODEL_NAMESPACE = "envoy.lb"
 MODEL_MISSING = "__none__"
 MODEL_UNREADABLE = "__error__"
-API_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 USED_UP = 428
 """Status of the route that refuses a key without tokens; `envoy/local_replies.json` makes it 429 with its own words."""
 
@@ -60,8 +60,8 @@ def route_configuration(
     """
     routes = [_preflight(), *(_used_up(key, after_s) for key, after_s in sorted(over_budget.items()))]
     routes += _model_lists(fleet, keys)
-    for path in API_PATHS:
-        routes.extend(_path_routes(path, fleet, keys, policies))
+    for at in groups():
+        routes.extend(_path_routes(at, fleet, keys, policies))
     routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
@@ -94,25 +94,31 @@ def _used_up(key_id: str, after_s: int) -> Resource:
     return {**route, "response_headers_to_add": [*_ANSWER_HEADERS, retry]}
 
 
-def _path_routes(path: str, fleet: Fleet, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:
+def _path_routes(at: Resource, fleet: Fleet, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:
     no_model = _error("you must provide a model parameter", param="model")
     unreadable = _error("the body is not valid JSON, or content-type is not application/json", param="model")
     not_post = {"name": ":method", "string_match": {"exact": "POST"}, "invert_match": True}
     return [
-        _answer({"path": path, "headers": [not_post]}, 405, _error("Use POST.", code="method_not_allowed")),
-        *(_to_model(path, model.name, keys, policies) for model in fleet.models),
-        _answer(_on_model(path, MODEL_MISSING), 400, no_model),
-        _answer(_on_model(path, MODEL_UNREADABLE), 400, unreadable),
-        _unknown_model(path),
-        _unread(path),
-        _answer({"path": path}, 400, no_model),
+        _answer({**at, "headers": [not_post]}, 405, _error("Use POST.", code="method_not_allowed")),
+        *(_not_served(model.name) for model in fleet.models if "path" not in at and not serves_all(model)),
+        *(_to_model(at, model.name, keys, policies) for model in fleet.models),
+        _answer(_on_model(at, MODEL_MISSING), 400, no_model),
+        _answer(_on_model(at, MODEL_UNREADABLE), 400, unreadable),
+        _unknown_model(at),
+        _unread(at),
+        _answer(at, 400, no_model),
     ]
 
 
-def _to_model(path: str, model: str, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
+def _not_served(model: str) -> Resource:
+    error = _error(f"The engine of the model `{model}` does not serve this URL.", code="unknown_url")
+    return _answer(_on_model(vllm_only(), model), 404, error)
+
+
+def _to_model(at: Resource, model: str, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
     route: Resource = {
         "name": model,
-        "match": _on_model(path, model),
+        "match": _on_model(at, model),
         "route": {"cluster": cluster_name(model), "timeout": "0s", "retry_policy": policies.retry},
     }
     return _with_rights(route, model, keys)
@@ -140,12 +146,12 @@ def _only(clients: list[str]) -> Resource:
     }
 
 
-def _unknown_model(path: str) -> Resource:
+def _unknown_model(at: Resource) -> Resource:
     message = "The model `%DYNAMIC_METADATA(envoy.lb:model)%` does not exist or you do not have access to it."
     return {
         "name": OTHER,
         "response_headers_to_add": _ANSWER_HEADERS,
-        "match": {"path": path, "dynamic_metadata": [_model_is({"present_match": True})]},
+        "match": {**at, "dynamic_metadata": [_model_is({"present_match": True})]},
         "direct_response": {
             "status": 404,
             "body_format": {
@@ -156,7 +162,7 @@ def _unknown_model(path: str) -> Resource:
     }
 
 
-def _unread(path: str) -> Resource:
+def _unread(at: Resource) -> Resource:
     """The route before the body is read; its cluster has no endpoints, so that nothing can pass by it."""
     has_body = {
         "name": "content-length",
@@ -167,7 +173,7 @@ def _unread(path: str) -> Resource:
     is_json = {"name": "content-type", "string_match": {"prefix": "application/json", "ignore_case": True}}
     return {
         "name": OTHER,
-        "match": {"path": path, "headers": [is_json, has_body]},
+        "match": {**at, "headers": [is_json, has_body]},
         "route": {"cluster": NOWHERE, "timeout": "0s"},
     }
 
@@ -211,8 +217,8 @@ def _get(path: str) -> Resource:
     return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
 
 
-def _on_model(path: str, model: str) -> Resource:
-    return {"path": path, "dynamic_metadata": [_model_is({"string_match": {"exact": model}})]}
+def _on_model(at: Resource, model: str) -> Resource:
+    return {**at, "dynamic_metadata": [_model_is({"string_match": {"exact": model}})]}
 
 
 def _model_is(value: Resource) -> Resource:

@@ -14,15 +14,30 @@ CLIENT_NAMESPACE = "aivailable"
 STAT_PREFIX = "llm"
 
 FIELDS = {
-    "prompt": ("usage", "prompt_tokens"),
-    "completion": ("usage", "completion_tokens"),
-    "cached": ("usage", "prompt_tokens_details", "cached_tokens"),
-    "timed_prompt": ("timings", "prompt_n"),
-    "timed_cached": ("timings", "cache_n"),
-    "timed_completion": ("timings", "predicted_n"),
+    "prompt": (
+        ("usage", "prompt_tokens"),
+        ("usage", "input_tokens"),
+        ("message", "usage", "input_tokens"),
+        ("response", "usage", "input_tokens"),
+    ),
+    "completion": (
+        ("usage", "completion_tokens"),
+        ("usage", "output_tokens"),
+        ("response", "usage", "output_tokens"),
+    ),
+    "cached": (
+        ("usage", "prompt_tokens_details", "cached_tokens"),
+        ("usage", "input_tokens_details", "cached_tokens"),
+        ("response", "usage", "input_tokens_details", "cached_tokens"),
+    ),
+    "cache_read": (("usage", "cache_read_input_tokens"), ("message", "usage", "cache_read_input_tokens")),
+    "timed_prompt": (("timings", "prompt_n"),),
+    "timed_cached": (("timings", "cache_n"),),
+    "timed_completion": (("timings", "predicted_n"),),
 }
-"""Where answers tell their usage: OpenAI's `usage`, and llama.cpp's `timings`, which it sends with every stream (its
-`prompt_n` leaves the cached tokens out). vLLM is started with `--enable-force-include-usage`."""
+"""Where answers tell their usage: chat and completions, `/v1/responses`, `/v1/messages` (whose input leaves out what
+was read from the cache), whole or in the events of a stream; and llama.cpp's `timings`, which it sends with every
+stream (its `prompt_n` leaves the cached tokens out). vLLM is started with `--enable-force-include-usage`."""
 
 _CLIENT = f"%DYNAMIC_METADATA({CLIENT_NAMESPACE}:client)%"
 _STATS = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
@@ -35,7 +50,8 @@ def response_rules() -> list[Resource]:
             "selectors": [{"key": part} for part in path],
             "on_present": {"metadata_namespace": NAMESPACE, "key": name, "type": "NUMBER"},
         }
-        for name, path in FIELDS.items()
+        for name, paths in FIELDS.items()
+        for path in paths
     ]
 
 
@@ -75,6 +91,7 @@ def loggers() -> list[Resource]:
         _logger(told, {"prompt_tokens": "prompt", "completion_tokens": "completion"}),
         _logger(prompt_only, {"prompt_tokens": "prompt"}),
         _logger(_told("cached"), {"cached_tokens": "cached"}),
+        _logger(_told("cache_read"), {"prompt_tokens": "cache_read", "cached_tokens": "cache_read"}),
         _logger(_all([_not_told("completion"), timed]), {"completion_tokens": "timed_completion"}),
         _logger(_all([_not_told("completion"), timed]), {"prompt_tokens": "timed_prompt"}),
         _logger(_all([_not_told("completion"), timed]), {"prompt_tokens": "timed_cached"}),

@@ -81,7 +81,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
     return {
         "id": placement.job_id,
         "description": _description(placement),
-        "endpoint": f"http://{GATEWAY_SERVICE}.service.consul:{settings.gateway_port}/v1/models",
+        "endpoint": f"{settings.gateway_scheme}://{GATEWAY_SERVICE}.service.consul:{settings.gateway_port}/v1/models",
         "priority": placement.priority,
         "slug": slug(spec.model),
         "service": ENGINE_SERVICE,

@@ -134,6 +134,60 @@ def test_a_real_engines_stream_tells_its_usage_unasked(up: Demo) -> None:
     eventually(lambda: completion() == 5)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "answered"),
+    [
+        ("/v1/responses", {"input": "hi", "max_output_tokens": 3}, "output"),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}, "content"),
+        ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "hi"}]}, "input_tokens"),
+        ("/tokenize", {"content": "hi"}, "tokens"),
+        ("/detokenize", {"tokens": [1]}, "content"),
+    ],
+)
+def test_other_endpoints_of_a_real_engine(up: Demo, path: str, body: dict[str, object], answered: str) -> None:
+    with up.client() as client:
+        url = client.base_url.copy_with(path=path)
+        answer = client.post(url, json={"model": MODEL, **body})
+
+    assert answer.status_code == 200, answer.text
+    assert answered in answer.json()
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/pooling", "/v1/audio/speech", "/v1/nothing"])
+def test_endpoints_that_no_engine_of_the_model_has(up: Demo, path: str) -> None:
+    with up.client() as client:
+        answer = client.post(client.base_url.copy_with(path=path), json={"model": MODEL})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "unknown_url"
+
+
+def test_usage_of_responses_and_messages_whole_and_streamed(up: Demo) -> None:
+    """All of them compute the same prompt; what the cache gave is part of it."""
+    ask = {
+        "/v1/responses": {"input": "hi", "max_output_tokens": 2},
+        "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2},
+    }
+    for number, (path, body) in enumerate(ask.items()):
+        for stream in (False, True):
+            name = f"other-{number}-{str(stream).lower()}"
+            secret = up.ok("keys", "create", name).strip()
+            eventually(lambda secret=secret: answer_of(up, secret) == 200)  # type: ignore[misc] # a default binds the loop's value
+            with up.client() as client:
+                url = client.base_url.copy_with(path=path)
+                headers = {"authorization": f"Bearer {secret}"}
+                answer = client.post(url, json={"model": MODEL, **body, "stream": stream}, headers=headers)
+                assert answer.status_code == 200, answer.text
+
+    def tokens() -> list[tuple[int, int, int]]:
+        rows = [row for row in json.loads(up.ok("usage", "--json")) if row["key"].startswith("other-")]
+        return [(row["completion_tokens"], row["unknown"], row["requests"]) for row in rows]
+
+    eventually(lambda: tokens() == [(3, 0, 2)] * 4)
+    prompts = {row["prompt_tokens"] for row in json.loads(up.ok("usage", "--json")) if row["key"].startswith("other-")}
+    assert len(prompts) == 1
+
+
 @pytest.mark.parametrize("given", ["yesterday", "2020-01-01", "0d", "99999999d", "-3h"])
 def test_an_end_that_is_none_is_refused(up: Demo, given: str) -> None:
     done = up.run("keys", "create", "never", f"--expires={given}")

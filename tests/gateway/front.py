@@ -55,8 +55,8 @@ class Front:
 
 
 @contextmanager
-def front(state: Path) -> Iterator[Front]:
-    settings = Settings(state=state, gateway_port=0, probe_port=0, tick_s=0.5)
+def front(state: Path, **more: Path) -> Iterator[Front]:
+    settings = Settings(state=state, gateway_port=0, probe_port=0, tick_s=0.5, **more)  # type: ignore[arg-type] # paths
     directory = state / "gateway"
     directory.mkdir()
     feeder = Feeder(EmbeddedRegistry(state), EmbeddedSecrets(state), directory, settings)
