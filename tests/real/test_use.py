@@ -101,7 +101,7 @@ def test_two_engines_share_a_card_and_a_third_that_does_not_fit_is_refused(life:
     assert "c fits nowhere; nothing was changed" in never.stderr
     assert life.key("aivailable/fleet")["ModifyIndex"] == index
 
-    not_now = life.run("deploy", with_c(2304), "--yes")
+    not_now = life.run("deploy", with_c(2560), "--yes")
     assert not_now.returncode == 1, not_now.stdout + not_now.stderr
     assert "1 replica(s) have no place; the others serve" in not_now.stderr
     assert "MiB, more than is free on the card" in life.ok("explain", "c")
