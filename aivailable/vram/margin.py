@@ -48,7 +48,8 @@ context (general knowledge: 32 MiB and 100 MiB)."""
 def margin_mib(profile: Profile, launch: Launch, need: Footprint) -> int:
     """MiB on one card, for the terms of `need`; the KV cache has none: its bytes are given to the engine."""
     if launch.engine is Engine.LLAMACPP:
-        return round(GGUF_SHARE * need.weights_mib + COMPUTE_SHARE * need.activation_mib) + LLAMACPP_OTHER_MIB
+        shares = GGUF_SHARE * need.weights_mib + COMPUTE_SHARE * need.activation_mib
+        return round(shares) + other_mib(launch.engine, launch.cards)
     graphs = max(GRAPHS_MIB, need.graphs_mib) if need.graphs_mib else 0
     return round(vllm_budget_margin_mib(profile, launch, need.weights_mib, need.activation_mib)) + graphs
 
@@ -56,10 +57,17 @@ def margin_mib(profile: Profile, launch: Launch, need: Footprint) -> int:
 def vllm_budget_margin_mib(profile: Profile, launch: Launch, weights_mib: float, activation_mib: float) -> float:
     """The margin of what vLLM counts in its own budget: all but graphs and the driver's context."""
     activation_share = ACTIVATION_SHARE + (TOWER_SHARE if profile.tower else 0.0)
-    other = OTHER_PARALLEL_MIB if launch.cards > 1 else OTHER_MIB
+    other = other_mib(launch.engine, launch.cards)
     if launch.version < WHOLE_DEVICE_BEFORE:
         other += round(WHOLE_DEVICE_SHARE * non_torch_mib(launch))
     return weights_share(profile) * weights_mib + activation_share * activation_mib + other
+
+
+def other_mib(engine: Engine, cards: int) -> int:
+    """MiB for what no term names and no log of an engine tells: only the driver knows it."""
+    if engine is Engine.LLAMACPP:
+        return LLAMACPP_OTHER_MIB
+    return OTHER_PARALLEL_MIB if cards > 1 else OTHER_MIB
 
 
 def weights_share(profile: Profile) -> float:

@@ -7,11 +7,13 @@ from aivailable.model.footprint import Footprint
 from aivailable.model.measurement import Conditions, Measurement
 from aivailable.vram.hardware import image
 from aivailable.vram.launch import Launch
+from aivailable.vram.margin import other_mib
 
 MARGIN_SHARE = 0.02
 MARGIN_MIB = 64
-"""Margin over what was measured: the same engine under the same flags differs by allocator rounding and by what its
-driver's context takes; 2 % of the measured terms and 64 MiB (general knowledge, no observation repeats a start)."""
+"""Margin over what was measured: the same engine under the same flags differs by allocator rounding and fragments; 2 %
+of the measured terms and 64 MiB (general knowledge, no observation repeats a start). Where the driver was not asked,
+the margin for what logs do not tell stays instead of the 64 MiB."""
 
 LIKELY = (0.5, 2.0)
 """A measurement outside this share of its estimate is an outlier: of the observations' weights none is."""
@@ -65,7 +67,9 @@ def correct(estimate: Footprint, conditions: Conditions, measurements: Iterable[
     margin_mib = estimate.margin_mib
     if weights_mib is not None and activation_mib is not None:
         measured_mib = weights_mib + activation_mib + (graphs_mib or 0)
-        margin_mib = min(margin_mib, round(MARGIN_SHARE * measured_mib) + MARGIN_MIB)
+        driver_asked = any(m.held_mib is not None for m in exact)
+        rest_mib = MARGIN_MIB if driver_asked else other_mib(conditions.engine, conditions.cards)
+        margin_mib = min(margin_mib, round(MARGIN_SHARE * measured_mib) + rest_mib)
         if graphs_mib is None:
             margin_mib += estimate.graphs_mib
     return Corrected(
