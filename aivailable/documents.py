@@ -8,7 +8,7 @@ ignored, so that newer files can be read.
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,6 +19,8 @@ from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Plan, Start
 from aivailable.model.snapshot import Snapshot
 from aivailable.model.usage import GatewayUsage
+
+T = TypeVar("T")
 
 _FLEET = TypeAdapter(Fleet)
 _SNAPSHOT = TypeAdapter(Snapshot)
@@ -38,10 +40,7 @@ def load_fleet(text: bytes, *, where: str) -> Fleet:
     Raises:
         UserError: Not a fleet document; `where` names its origin.
     """
-    try:
-        return _FLEET.validate_json(text)
-    except ValidationError as error:
-        raise _refused("fleet document", where, error) from error
+    return _load(_FLEET, text, "fleet document", where)
 
 
 def resolved_document(resolved: Resolved) -> dict[str, Any]:
@@ -73,10 +72,7 @@ def load_measurements(text: bytes, *, where: str) -> tuple[Measurement, ...]:
     Raises:
         UserError: Not such a document; `where` names its origin.
     """
-    try:
-        return _MEASURED.validate_json(text)
-    except ValidationError as error:
-        raise _refused("document of measurements", where, error) from error
+    return _load(_MEASURED, text, "document of measurements", where)
 
 
 def dump_usage(usage: GatewayUsage) -> bytes:
@@ -90,10 +86,7 @@ def load_usage(text: bytes, *, where: str) -> GatewayUsage:
     Raises:
         UserError: Not such a document; `where` names its origin.
     """
-    try:
-        return _USAGE.validate_json(text)
-    except ValidationError as error:
-        raise _refused("document of usage", where, error) from error
+    return _load(_USAGE, text, "document of usage", where)
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
@@ -169,6 +162,13 @@ def _action_document(action: Action) -> dict[str, Any]:
         "why": action.why,
         "waits_for": list(action.waits_for),
     }
+
+
+def _load(adapter: TypeAdapter[T], text: bytes, what: str, where: str) -> T:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise _refused(what, where, error) from error
 
 
 def _refused(what: str, where: str, error: ValidationError) -> UserError:
