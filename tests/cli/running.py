@@ -36,7 +36,7 @@ class Demo:
                 [*PROGRAM, "demo", *flags], env=self.environment, stdout=log, stderr=log, cwd=ROOT
             )
 
-    def run(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*PROGRAM, *arguments],
             env=self.environment,
@@ -44,12 +44,12 @@ class Demo:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=timeout_s,
             cwd=ROOT,
         )
 
-    def ok(self, *arguments: str, stdin: str = "") -> str:
-        done = self.run(*arguments, stdin=stdin)
+    def ok(self, *arguments: str, stdin: str = "", timeout_s: float = 60) -> str:
+        done = self.run(*arguments, stdin=stdin, timeout_s=timeout_s)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
