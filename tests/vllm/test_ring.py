@@ -136,9 +136,6 @@ class Ring:
         """VLLM's three processes and Python's helper, the API server first."""
         return sorted(map(psutil.Process, running(self.alloc_folder())), key=lambda process: process.pid)
 
-    def arguments(self) -> list[str]:
-        return self.processes()[0].cmdline()
-
     def log(self) -> str:
         """All that vLLM printed, of every start."""
         logs = [path.read_text(errors="replace") for path in self.demo.state.glob("allocs/*/engine.log")]
@@ -196,7 +193,7 @@ def test_it_answers_through_the_gateway(ring: Ring) -> None:
 
 
 def test_it_was_started_as_planned(ring: Ring) -> None:
-    arguments, flags = ring.arguments(), ring.planned_flags
+    arguments, flags = ring.processes()[0].cmdline(), ring.planned_flags
     planned = dict(zip(flags, [*flags[1:], ""], strict=True))
     claim_mib = ring.replica()["claim_mib"][0]
 
@@ -225,10 +222,11 @@ def test_what_vllm_prints_of_weights_and_kv_cache_is_within_two_percent(ring: Ri
 
 
 def test_the_tensors_that_vllm_holds_are_within_two_percent(ring: Ring) -> None:
-    """Asked of a second vLLM with the same arguments, which tells the sizes of its tensors: no rounded lines."""
-    arguments = ring.arguments()
-    words = [PYTHON, Path(__file__).with_name("held.py"), *arguments[arguments.index("--enforce-eager") :]]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=START_S)
+    """Asked of a second vLLM started in the same way, which tells the sizes of its tensors: no rounded lines."""
+    first = ring.processes()[0]
+    arguments = first.cmdline()[first.cmdline().index("--enforce-eager") :]
+    words = [PYTHON, Path(__file__).with_name("held.py"), *arguments]
+    done = subprocess.run(words, env=first.environ(), capture_output=True, text=True, check=False, timeout=START_S)
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
     held, terms = json.loads(line), ring.footprint()
