@@ -9,7 +9,7 @@ always give the index of now. Start with 0. They may return early; callers look 
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -135,3 +135,46 @@ class Secrets(Protocol):
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until any secret differs from index `since`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a service is in the mesh: its certificate with the whole chain and its key, both PEM, and its SPIFFE URI."""
+
+    certificate: str
+    key: str = field(repr=False)
+    uri: str
+
+
+class Certificates(Protocol):
+    """The certificate authority of the mesh: Consul Connect. The embedded cluster has none: its engines speak plain."""
+
+    def identity(self, service: str) -> Identity:
+        """What a service shows to others; it is renewed before it ends.
+
+        Raises:
+            UserError: The mesh is off.
+        """
+
+    def roots(self) -> str:
+        """The certificates to trust, PEM."""
+
+    def identity_changed(self, service: str, since: int, timeout_s: float) -> int:
+        """Wait until the identity of a service differs from index `since`."""
+
+    def roots_changed(self, since: int, timeout_s: float) -> int:
+        """Wait until the roots differ from index `since`."""
+
+
+class Intentions(Protocol):
+    """Who may open connections to whom in the mesh: Consul's intentions. `*` as source is anybody else."""
+
+    def set(self, source: str, destination: str, *, allow: bool) -> bool:
+        """Make it so.
+
+        Returns:
+            Whether anything had to be changed.
+        """
+
+    def allowed(self, source: str, destination: str) -> bool:
+        """What would be said to a connection now."""

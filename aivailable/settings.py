@@ -8,7 +8,7 @@ import difflib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -151,6 +151,11 @@ class Settings(BaseModel):
     hub_variable: str = ""
     """Path prefix of the Nomad variable whose item `token` the hub is asked with; empty: `aivailable/hub` on a real
     cluster, else none."""
+
+    sidecar: Literal["consul", "envoy"] = "consul"
+    """What speaks mutual TLS in front of an engine in the mesh: `consul`, the proxy in Consul's binary (any version),
+    or `envoy`, which Nomad runs in a container (needs a Consul that drives a current Envoy). Replicas that run keep
+    theirs."""
 
     controller_port: int = Field(default=8090, ge=1, le=65535)
     """Port on which controllers of a real cluster serve their metrics."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from aivailable.cli.telling import Teller
 from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.consul_connect import ConsulCertificates
 from aivailable.clients.nomad import NomadCluster, NomadSecrets
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.controller.sources import ClusterSources, Sources
@@ -19,7 +20,7 @@ from aivailable.embedded.state import ENDPOINT_FILE, is_running
 from aivailable.errors import RetryableError, UserError
 from aivailable.keystore import read_keys
 from aivailable.model.service import GATEWAY_SERVICE
-from aivailable.seams import Cluster, Hub, Registry, Secrets
+from aivailable.seams import Certificates, Cluster, Hub, Registry, Secrets
 from aivailable.settings import Settings, load, of_a_real_cluster
 
 AGENT_LOOK_S = 0.2
@@ -28,7 +29,7 @@ AGENT_LOOK_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """The handles on one cluster. `nomad` is the real one's own handle, None on the embedded cluster."""
+    """The handles on one cluster. `nomad` and `certificates` are the real one's own, None on the embedded cluster."""
 
     cluster: Cluster
     registry: Registry
@@ -36,6 +37,7 @@ class Connection:
     hub: Hub
     settings: Settings
     nomad: NomadCluster | None = None
+    certificates: Certificates | None = None
 
 
 def read_settings(cluster: str | None) -> Settings:
@@ -105,6 +107,7 @@ def _connect_real(settings: Settings) -> Connection:
         hub=ClusterSources(load(os.environ), progress=Teller()),
         settings=settings,
         nomad=nomad,
+        certificates=ConsulCertificates(settings.consul),
     )
 
 

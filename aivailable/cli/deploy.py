@@ -15,6 +15,7 @@ from aivailable.cli.views import plan_view
 from aivailable.controller.fleetstore import StoredFleet, describe_changes, read_fleet, write_fleet
 from aivailable.controller.follow import Progress, follow
 from aivailable.controller.journal import Decision, read_decisions
+from aivailable.controller.mesh import settle
 from aivailable.controller.observe import observe
 from aivailable.controller.resolve import resolve
 from aivailable.errors import GaveUpError, PermanentError, UserError
@@ -60,7 +61,9 @@ def command(
         wanted = fleet_from_file(Path(target), connection.hub, known=seen.fleet)
     else:
         wanted = _with_source(seen.fleet, connection, target, name, replicas, context, concurrency)
-    made = timed_plan(wanted, observe(connection.cluster, connection.registry))
+    snapshot = observe(connection.cluster, connection.registry)
+    wanted = settle(wanted, seen.fleet, snapshot, connection.certificates)
+    made = timed_plan(wanted, snapshot)
     out.print(plan_view(made, connection.cluster.snapshot()))
     refuse_impossible(made)
     _ask_about_removals(seen, wanted, yes=yes)

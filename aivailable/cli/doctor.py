@@ -14,6 +14,7 @@ from rich.text import Text
 from aivailable.cli.connection import is_real, read_settings
 from aivailable.cli.console import out
 from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.consul_connect import ConsulCertificates, ConsulIntentions
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.controller.checkup import cluster_facts, judge
 from aivailable.embedded.state import is_running
@@ -66,7 +67,9 @@ def _real(settings: Settings) -> Iterator[Finding]:
     """Look at the real cluster; what does not answer is a finding, too."""
     api = NomadApi(settings.nomad)
     try:
-        yield from judge(cluster_facts(api, ConsulRegistry(settings.consul), settings))
+        consul = settings.consul
+        certificates, intentions = ConsulCertificates(consul), ConsulIntentions(consul)
+        yield from judge(cluster_facts(api, ConsulRegistry(consul), certificates, intentions, settings))
     except AivailableError as error:
         yield Finding(Level.PROBLEM, error.message, error.hint)
 

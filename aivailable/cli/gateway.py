@@ -31,7 +31,14 @@ def command(cluster: str | None, directory: Path, name: str | None) -> None:
     stop = stopped_by_signal()
     directory.mkdir(parents=True, exist_ok=True)
     own_name = name or socket.gethostname()
-    feeder = Feeder(connection.registry, connection.secrets, directory, connection.settings, name=own_name)
+    feeder = Feeder(
+        connection.registry,
+        connection.secrets,
+        directory,
+        connection.settings,
+        certificates=connection.certificates,
+        name=own_name,
+    )
     feeder.publish_first(stop)
     if stop.is_set():
         return

@@ -15,6 +15,7 @@ from aivailable.cli.fleet_input import fleet_from_file, snapshot_from_file
 from aivailable.cli.telling import Teller
 from aivailable.cli.views import hole_view, plan_view, survival_view
 from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.mesh import settle
 from aivailable.controller.observe import observe
 from aivailable.controller.sources import Sources
 from aivailable.documents import plan_document
@@ -108,5 +109,9 @@ def plan_inputs(cluster: str | None, file: Path | None, snapshot_file: Path | No
     if snapshot_file:
         raise UserError("--snapshot needs a fleet FILE", hint="aivailable plan fleet.toml --snapshot snapshot.json")
     connection = connect(cluster)
-    fleet = fleet_from_file(file, connection.hub) if file else read_fleet(connection.registry).fleet
-    return fleet, observe(connection.cluster, connection.registry)
+    present = read_fleet(connection.registry).fleet
+    snapshot = observe(connection.cluster, connection.registry)
+    if file is None:
+        return present, snapshot
+    wanted = fleet_from_file(file, connection.hub)
+    return settle(wanted, present, snapshot, connection.certificates), snapshot

@@ -23,6 +23,12 @@ EVENTS_SHOWN = 12
 EVENTS_IN_JSON = 100
 WATCH_STEP_S = 1.0
 
+MESH = {
+    "none": "Gateways reach engines by plain HTTP (no mesh)",
+    "bridge": "Gateways reach engines by mutual TLS (mesh, each engine in a network of its own)",
+    "host": "Gateways reach engines by mutual TLS (mesh, engines on their host's loopback)",
+}
+
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print the snapshot, the models and recent events as JSON.")
@@ -52,6 +58,7 @@ def _document(connection: Connection) -> dict[str, object]:
     fleet = read_fleet(connection.registry).fleet
     return {
         "simulated": snapshot.simulated,
+        "mesh": fleet.mesh or "none",
         "models": [{"name": m.name, "wanted": m.replicas, "serving": serving(m.name, snapshot)} for m in fleet.models],
         **snapshot_document(snapshot),
         "events": [asdict(e) for e in history(connection.cluster, connection.registry, limit=EVENTS_IN_JSON)],
@@ -80,6 +87,8 @@ def _summary(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
         count = serving(model.name, snapshot)
         style = "green" if count >= model.replicas else "yellow" if count >= model.min_available else "red"
         text.append(f"{model.name}: {count} of {model.replicas} serving\n", style=f"bold {style}")
+    if fleet.models:
+        text.append(f"{MESH[fleet.mesh or 'none']}\n", style="dim")
     return text if fleet.models else Text("The fleet is empty: add a model with `aivailable deploy`.\n")
 
 

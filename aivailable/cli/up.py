@@ -4,6 +4,8 @@ import click
 
 from aivailable.cli.connection import Connection, connect, require_nomad
 from aivailable.cli.console import notes, out
+from aivailable.clients.consul_connect import ConsulIntentions
+from aivailable.controller.mesh import write_intentions
 from aivailable.controller.system import SystemLook, copies_for, register, watch
 from aivailable.errors import GaveUpError
 from aivailable.keystore import create_key, read_keys
@@ -27,6 +29,8 @@ def command(cluster: str | None, copies: int | None) -> None:
     nomad = require_nomad(connection, "up")
     wanted = copies or copies_for(connection.cluster.snapshot())
     register(nomad, connection.settings, copies=wanted)
+    if write_intentions(ConsulIntentions(connection.settings.consul)):
+        notes.print("intentions written: gateways may speak to engines, nobody else may")
     notes.print(f"registered {CONTROLLER_JOB} and {GATEWAY_JOB}, {wanted} of each")
     try:
         look = _follow(connection, wanted)

@@ -2,26 +2,21 @@
 
 import base64
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 import requests
-from consul import Consul
-from consul.exceptions import ACLDisabled, ACLPermissionDenied, BadRequest, ClientError, ConsulException
+from consul.exceptions import ConsulException
 
-from aivailable.errors import AivailableError, PermanentError, RetryableError, UserError
+from aivailable.clients.consul_api import ConsulApi
+from aivailable.errors import AivailableError, PermanentError
 from aivailable.model.service import Instance
 from aivailable.seams import KeyValue, Lease
 from aivailable.settings import ConsulSettings
 
-TIMEOUT_S = 10.0
-ATTEMPTS = 3
-RETRY_DELAY_S = 0.3
 VALUE_SIZE_MAX = 512 * 1024
 """Consul refuses larger values."""
 SESSION_TTL_S = 10
@@ -31,7 +26,6 @@ LOCK_DELAY_S = 1
 RENEW_S = 3.0
 LOCK_POLL_S = 0.2
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -39,33 +33,23 @@ class ConsulRegistry:
     """One Consul datacenter; see `aivailable.seams.Registry`. Any thread may use it."""
 
     def __init__(self, settings: ConsulSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._where = settings.address
         self._sleep = sleep
-        parts = urlsplit(settings.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(
-                f"CONSUL_HTTP_ADDR={settings.address}: expected http://HOST:PORT", hint="correct that variable"
-            )
-        self._consul = Consul(
-            host=parts.hostname,
-            port=parts.port or 8500,
-            scheme=parts.scheme,
-            token=settings.token or None,
-            verify=False if settings.skip_verify else (settings.cacert or True),
-            cert=(settings.client_cert, settings.client_key) if settings.client_cert else None,
-            connections_timeout=TIMEOUT_S,
-        )
-        # Proxies of the environment are for the way out; Consul is in the house.
-        self._consul.http.session.trust_env = False
+        self._api = ConsulApi(settings, sleep=sleep)
+        self._consul, self._ask, self._index = self._api.consul, self._api.ask, self._api.index
 
     def close(self) -> None:
         """Close the connections."""
-        self._consul.http.session.close()
+        self._api.close()
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """All registered instances of a service, passing or not."""
+        """All registered instances of a service, passing or not; those in the mesh by the address of their proxy."""
         _, entries = self._ask(lambda: self._consul.health.service(service))
-        return tuple(_instance(entry) for entry in entries or ())
+        found = [_instance(entry) for entry in entries or ()]
+        if not any(instance.meshed for instance in found):
+            return tuple(found)
+        _, proxies = self._ask(lambda: self._consul.health.connect(service))
+        plain = (instance for instance in found if not instance.meshed)
+        return (*plain, *(_instance(entry) for entry in proxies or ()))
 
     def services_changed(self, service: str, since: int, timeout_s: float) -> int:
         """Wait until the instances of a service or their health differ from index `since`."""
@@ -132,34 +116,6 @@ class ConsulRegistry:
 
     def _acquire(self, key: str, session: str) -> bool:
         return bool(self._ask(lambda: self._consul.kv.put(key, b"", acquire=session)))
-
-    def _index(self, query: Callable[..., Any], since: int, timeout_s: float) -> int:
-        """One blocking query; an index that went backwards starts again, as Consul's documentation asks."""
-        wait = {"index": since, "wait": f"{max(1, round(timeout_s * 1000))}ms"} if since else {}
-        index = int(self._ask(lambda: query(**wait))[0])
-        return index if index >= since else 0
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        """Ask Consul; what may work later is tried again, as every question here may be repeated."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return question()
-            except (ACLDisabled, ACLPermissionDenied) as error:
-                raise UserError(
-                    f"Consul refuses: {error}", hint="set CONSUL_HTTP_TOKEN to a token with a policy of deploy/policies"
-                ) from error
-            except (BadRequest, ClientError) as error:
-                raise UserError(f"Consul refuses: {error}") from error
-            except (ConsulException, requests.RequestException) as error:
-                if "invalid session" in str(error):
-                    raise PermanentError(f"Consul refuses: {error}") from error
-                if attempt == ATTEMPTS:
-                    raise RetryableError(
-                        f"Consul at {self._where} does not answer: {error}",
-                        hint="is the agent up? CONSUL_HTTP_ADDR says where it is looked for",
-                    ) from error
-            self._sleep(RETRY_DELAY_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-        raise AssertionError("unreachable")
 
 
 class SessionLease:

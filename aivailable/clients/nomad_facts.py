@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aivailable.clients.nomad_api import NomadApi
-from aivailable.clients.nomad_views import node_of
+from aivailable.clients.nomad_views import CNI_BRIDGE, node_of
 from aivailable.errors import AivailableError
 from aivailable.model.checkup import AgentFacts, NodeFacts
 
@@ -42,7 +42,7 @@ def _node(api: NomadApi, stub: dict[str, Any], now: Callable[[], float]) -> Node
         node=node_of(stub, detail, ()),
         nomad_version=str(stub.get("Version", "")),
         consul_version=str(attributes.get("consul.version", "")),
-        cni="plugins.cni.version.bridge" in attributes,
+        cni=CNI_BRIDGE in attributes,
         clock_ahead_s=_clock(api, stub["ID"], now),
     )
 

@@ -24,6 +24,9 @@ _RACK = "rack"
 
 Document = Mapping[str, Any]
 
+CNI_BRIDGE = "plugins.cni.version.bridge"
+"""The attribute of a node that has the CNI plugins."""
+
 
 def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
     """A node from its entry in the list, its own document (meta is only there), and the instances that are held."""
@@ -31,6 +34,7 @@ def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
     kinds = {device["Type"] for device in devices if device["Vendor"] in list(Vendor)}
     taken = set(held)
     meta = detail.get("Meta") or {}
+    attributes = detail.get("Attributes") or {}
     plugins = [name for name, kind in (("aivailable", VRAM_TYPE), ("hashicorp", WHOLE_TYPE)) if kind in kinds]
     cards = [card for device in devices if device["Vendor"] in list(Vendor) for card in _cards(device, taken)]
     return Node(
@@ -43,6 +47,7 @@ def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
         vendor_plugin="+".join(plugins),
         drivers=tuple(sorted(name for name, driver in (stub.get("Drivers") or {}).items() if driver["Healthy"])),
         meta=dict(meta),
+        bridge=not attributes or CNI_BRIDGE in attributes,
         cards=tuple(sorted(cards, key=lambda card: (card.vendor, card.index, card.uuid))),
     )
 

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.clients.nomad_facts import agent_facts, node_facts
+from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.mesh import wrong_intentions
 from aivailable.controller.system import CONSUL_META
+from aivailable.errors import UserError
 from aivailable.model.checkup import ClusterFacts, Finding, Level, NodeFacts
-from aivailable.model.service import CONTROLLER_SERVICE, GATEWAY_SERVICE, LEADER_KEY
-from aivailable.seams import Registry
+from aivailable.model.service import CONTROLLER_SERVICE, ENGINE_SERVICE, GATEWAY_SERVICE, LEADER_KEY
+from aivailable.seams import Certificates, Intentions, Registry
 from aivailable.settings import Settings
 
 NOMAD_MIN = (1, 9)
@@ -20,13 +23,16 @@ CLOCK_OFF_S = 3.0
 NODE_SH = "deploy/node.sh sets it"
 
 
-def cluster_facts(api: NomadApi, registry: Registry, settings: Settings) -> ClusterFacts:
+def cluster_facts(
+    api: NomadApi, registry: Registry, certificates: Certificates, intentions: Intentions, settings: Settings
+) -> ClusterFacts:
     """Ask Nomad and Consul.
 
     Raises:
         AivailableError: Nomad or Consul does not answer.
     """
     leader = registry.get(LEADER_KEY)
+    engines = registry.instances(ENGINE_SERVICE)
     return ClusterFacts(
         agent=agent_facts(api),
         nodes=node_facts(api),
@@ -34,7 +40,20 @@ def cluster_facts(api: NomadApi, registry: Registry, settings: Settings) -> Clus
         gateways=sum(instance.passing for instance in registry.instances(GATEWAY_SERVICE)),
         leader=leader is not None,
         wanted_kill_timeout_s=settings.kill_timeout_s,
+        fleet_mesh=read_fleet(registry).fleet.mesh or "none",
+        mesh_off=_mesh_off(certificates),
+        wrong_intentions=tuple(wrong_intentions(intentions)),
+        replicas_meshed=sum(engine.meshed for engine in engines),
+        replicas_plain=sum(not engine.meshed for engine in engines),
     )
+
+
+def _mesh_off(certificates: Certificates) -> str:
+    try:
+        certificates.roots()
+    except UserError as error:
+        return error.message
+    return ""
 
 
 def judge(facts: ClusterFacts) -> Iterator[Finding]:
@@ -52,6 +71,7 @@ def judge(facts: ClusterFacts) -> Iterator[Finding]:
             f"nodes cut their cards into slices of different sizes: {', '.join(map(str, sorted(sizes)))} MiB",
             "one value for the whole cluster; `deploy/node.sh reslice` drains a node and changes it",
         )
+    yield from _mesh(facts)
     yield from _system(facts)
 
 
@@ -155,6 +175,23 @@ def _node(facts: NodeFacts) -> Iterator[Finding]:
     ]
     count = f"{len(node.cards)} card{'s' if len(node.cards) > 1 else ''}"
     yield from wrong or [Finding(Level.OK, f"{name}: {count}, by the plugin {node.vendor_plugin}")]
+
+
+def _mesh(facts: ClusterFacts) -> Iterator[Finding]:
+    if facts.fleet_mesh == "none":
+        plain = f"{facts.replicas_plain} engines are reached" if facts.replicas_plain else "engines are to be reached"
+        yield Finding(Level.NOTE, f"no mesh: {plain} without TLS", 'deploy a fleet with [cluster] mesh = "bridge"')
+        return
+    if facts.mesh_off:
+        yield Finding(Level.PROBLEM, facts.mesh_off, f"connect {{ enabled = true }} on every agent; {NODE_SH}")
+        return
+    for wrong in facts.wrong_intentions:
+        yield Finding(Level.PROBLEM, f"intentions: {wrong}", "`aivailable up` writes the right ones")
+    if facts.replicas_plain:
+        text = f"{facts.replicas_plain} engines are reached without TLS, {facts.replicas_meshed} by the mesh"
+        yield Finding(Level.NOTE, text, "those from before the mesh are replaced one by one; `aivailable status`")
+    elif not facts.wrong_intentions:
+        yield Finding(Level.OK, f"mesh {facts.fleet_mesh}: {facts.replicas_meshed} engines are reached by mutual TLS")
 
 
 def _system(facts: ClusterFacts) -> Iterator[Finding]:

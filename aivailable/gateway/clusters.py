@@ -1,5 +1,6 @@
 """CDS and EDS: one cluster per model, its endpoints the passing instances of that model."""
 
+from aivailable.gateway.mesh import ENDPOINT_METADATA, transport_socket_matches
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.model.fleet import Fleet
 from aivailable.model.names import slug
@@ -20,40 +21,48 @@ def endpoints_file(model: str) -> str:
     return f"endpoints_{slug(model)}.json"
 
 
-def clusters(fleet: Fleet, policies: Policies) -> list[Resource]:
-    """All clusters."""
+def clusters(fleet: Fleet, policies: Policies, *, mesh: bool = False) -> list[Resource]:
+    """All clusters; with `mesh` they can speak mutual TLS."""
     nowhere = {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": NOWHERE,
         "type": "STATIC",
         "load_assignment": {"cluster_name": NOWHERE, "endpoints": []},
     }
-    return [nowhere, *(_cluster(model.name, policies) for model in fleet.models)]
+    return [nowhere, *(_cluster(model.name, policies, mesh) for model in fleet.models)]
 
 
-def load_assignment(model: str, instances: tuple[Instance, ...]) -> Resource:
-    """The endpoints of a model: the addresses of its passing instances, sorted."""
-    addresses = sorted({(i.address, i.port) for i in instances if i.passing and i.meta.get("model") == model})
+def load_assignment(model: str, instances: tuple[Instance, ...], *, mesh: bool = False) -> Resource:
+    """The endpoints of a model: the addresses of its passing instances, sorted.
+
+    Those in the mesh are left out where there is no `mesh` yet: they would refuse us.
+    """
+    addresses = sorted(
+        {
+            (i.address, i.port, i.meshed)
+            for i in instances
+            if i.passing and i.meta.get("model") == model and (mesh or not i.meshed)
+        }
+    )
     return {
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": cluster_name(model),
-        "endpoints": [
-            {
-                "lb_endpoints": [
-                    {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
-                    for address, port in addresses
-                ]
-            }
-        ],
+        "endpoints": [{"lb_endpoints": [_endpoint(*address) for address in addresses]}],
     }
 
 
-def _cluster(model: str, policies: Policies) -> Resource:
+def _endpoint(address: str, port: int, meshed: bool) -> Resource:  # noqa: FBT001 - three parts of one key
+    endpoint: Resource = {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+    return {**endpoint, "metadata": ENDPOINT_METADATA} if meshed else endpoint
+
+
+def _cluster(model: str, policies: Policies, mesh: bool) -> Resource:  # noqa: FBT001 - as above
     source = {"resource_api_version": "V3", "path_config_source": {"path": f"./{endpoints_file(model)}"}}
-    return {
+    cluster = {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": cluster_name(model),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": source},
         **policies.upstream,
     }
+    return {**cluster, "transport_socket_matches": transport_socket_matches()} if mesh else cluster

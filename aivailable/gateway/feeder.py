@@ -1,23 +1,24 @@
-"""The feeder: watches fleet, instances and keys, and publishes Envoy's files. Needs no controller."""
+"""The feeder: watches fleet, instances, keys and certificates, and publishes Envoy's files. Needs no controller."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from aivailable.documents import load_fleet
 from aivailable.errors import AivailableError
+from aivailable.gateway.mesh import Mesh
 from aivailable.gateway.meter import Meter
-from aivailable.gateway.policies import Policies, Resource
-from aivailable.gateway.publishing import Publisher, files
+from aivailable.gateway.policies import Policies
+from aivailable.gateway.publishing import Inputs, Publisher, files
 from aivailable.gateway.tls import certificate
 from aivailable.keystore import read_keys
 from aivailable.model.fleet import Fleet
-from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, GATEWAY_SERVICE, ApiKey, Instance
-from aivailable.seams import Registry, Secrets
+from aivailable.model.service import ENGINE_SERVICE, ENGINE_SIDECARS, FLEET_KEY, GATEWAY_SERVICE
+from aivailable.seams import Certificates, Registry, Secrets
 from aivailable.settings import Settings, shipped
 from aivailable.watching import Changed, watching
 
@@ -28,21 +29,10 @@ METER_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    """What the stores said last."""
-
-    fleet: Fleet
-    keys: tuple[ApiKey, ...]
-    instances: tuple[Instance, ...]
-    gateways: int
-    tls: Resource | None
-
-
 class Feeder:
-    """Keeps the gateway's files equal to what the stores say; what cannot be read leaves the last good files.
+    """Keeps the gateway's files equal to what the stores say; what cannot be read stays as it was read last.
 
-    `name` tells this gateway's usage from that of others.
+    `name` tells this gateway's usage from that of others. Without `certificates` no engine is in a mesh.
     """
 
     def __init__(
@@ -52,33 +42,39 @@ class Feeder:
         directory: Path,
         settings: Settings,
         *,
+        certificates: Certificates | None = None,
         name: str = "gateway",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._secrets = secrets
+        self._certificates = certificates
         self._settings = settings
         self._policies = Policies.read(shipped("envoy"))
         self._publisher = Publisher(directory)
         self._meter = Meter(registry, directory, name)
         self._now = now
-        self._read: _Read | None = None
-        self._over_budget: dict[str, int] = {}
+        self._inputs = Inputs()
+        self._idle = threading.Event()
 
     def publish_once(self) -> list[str]:
         """Read the stores and write what changed; gives the names of the files written.
 
+        Each store is read although another cannot be: endpoints go on changing while no key can be read.
+
         Raises:
-            AivailableError: A store cannot be read, or holds no fleet document where one should be.
+            AivailableError: What could not be read, after the rest was written.
         """
-        self._read = _Read(
-            fleet=self._fleet(),
-            keys=read_keys(self._secrets),
-            instances=self._registry.instances(ENGINE_SERVICE),
-            tls=certificate(self._settings),
-            gateways=sum(instance.passing for instance in self._registry.instances(GATEWAY_SERVICE)) or 1,
-        )
-        return self._publish()
+        failed: list[AivailableError] = []
+        for read in (self._read_registry, self._read_secrets, self._read_tls, self._read_mesh):
+            try:
+                self._inputs = read(self._inputs)
+            except AivailableError as error:
+                failed.append(error)
+        written = self._publish()
+        if failed:
+            raise failed[0]
+        return written
 
     def publish_first(self, stop: threading.Event) -> None:
         """Publish once before Envoy starts; while the stores do not answer, the files of an earlier run will do."""
@@ -101,6 +97,12 @@ class Feeder:
             "health": partial(self._registry.services_changed, ENGINE_SERVICE),
             "keys": self._secrets.changed,
         }
+        if self._certificates is not None:
+            sources["identity"] = self._while_meshed(partial(self._certificates.identity_changed, GATEWAY_SERVICE))
+            sources["roots"] = self._while_meshed(self._certificates.roots_changed)
+            sources["sidecars"] = self._while_meshed(partial(self._registry.services_changed, ENGINE_SIDECARS))
+        else:
+            _log.info("no mesh here: engines are reached by plain HTTP")
         read_at_s = 0.0
         with watching(sources, stop) as wake:
             while not stop.is_set():
@@ -116,31 +118,59 @@ class Feeder:
                 wake.wait(min(METER_S, self._settings.tick_s))
             self._count_last()
 
-    def _publish(self) -> list[str]:
-        read = self._read
-        if read is None:
-            return []
-        now_s = self._now()
-        keys = tuple(key for key in read.keys if not key.expires_at or key.expires_at > now_s)
-        wanted = files(
-            read.fleet,
-            keys,
-            read.instances,
-            self._settings,
-            self._policies,
-            over_budget=self._over_budget,
-            gateways=read.gateways,
-            tls=read.tls,
+    def _read_registry(self, inputs: Inputs) -> Inputs:
+        entry = self._registry.get(FLEET_KEY)
+        fleet = load_fleet(entry.value, where=f"key {FLEET_KEY}") if entry else Fleet()
+        return replace(
+            inputs,
+            fleet=fleet,
+            instances=self._registry.instances(ENGINE_SERVICE),
+            gateways=sum(instance.passing for instance in self._registry.instances(GATEWAY_SERVICE)) or 1,
         )
-        return self._publisher.publish(wanted)
+
+    def _read_secrets(self, inputs: Inputs) -> Inputs:
+        return replace(inputs, keys=read_keys(self._secrets))
+
+    def _read_tls(self, inputs: Inputs) -> Inputs:
+        return replace(inputs, tls=certificate(self._settings))
+
+    def _read_mesh(self, inputs: Inputs) -> Inputs:
+        if self._certificates is None or not self._meshed():
+            return inputs
+        identity = self._certificates.identity(GATEWAY_SERVICE)
+        return replace(inputs, mesh=Mesh(identity=identity, roots=self._certificates.roots()))
+
+    def _meshed(self) -> bool:
+        """Whether any engine is, or shall be, in the mesh."""
+        fleet, instances = self._inputs.fleet, self._inputs.instances or ()
+        return (fleet is not None and fleet.meshed) or any(instance.meshed for instance in instances)
+
+    def _while_meshed(self, changed: Changed) -> Changed:
+        """A source that is asked only while there is a mesh: Consul may have none."""
+
+        def ask(since: int, timeout_s: float) -> int:
+            if self._meshed():
+                return changed(since, timeout_s)
+            self._idle.wait(timeout_s)
+            return since
+
+        return ask
+
+    def _publish(self) -> list[str]:
+        now_s = self._now()
+        keys = self._inputs.keys
+        valid = keys and tuple(key for key in keys if not key.expires_at or key.expires_at > now_s)
+        return self._publisher.publish(files(replace(self._inputs, keys=valid), self._settings, self._policies))
 
     def _count(self) -> None:
         """Read the counters; refuse who is over budget, and who has expired since."""
         now_s = self._now()
         self._meter.tick(now_s)
-        found = self._meter.over_budget(self._read.keys if self._read else (), now_s)
+        found = self._meter.over_budget(self._inputs.keys or (), now_s)
         # The wait is told as it was at first: a file written anew each second would be a change each second.
-        self._over_budget = {key: self._over_budget.get(key, after_s) for key, after_s in found.items()}
+        before = self._inputs.over_budget
+        over_budget = {key: before.get(key, after_s) for key, after_s in found.items()}
+        self._inputs = replace(self._inputs, over_budget=over_budget)
         self._publish()
 
     def _count_last(self) -> None:
@@ -148,7 +178,3 @@ class Feeder:
             self._meter.tick(self._now())
         except AivailableError as error:
             _log.warning("the last requests are not counted: %s", error)
-
-    def _fleet(self) -> Fleet:
-        entry = self._registry.get(FLEET_KEY)
-        return load_fleet(entry.value, where=f"key {FLEET_KEY}") if entry else Fleet()

@@ -4,12 +4,12 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from aivailable.gateway.clusters import CLUSTERS_FILE, clusters, endpoints_file, load_assignment
 from aivailable.gateway.keys import KEYS_FILE, key_filter
+from aivailable.gateway.mesh import IDENTITY_FILE, TRUST_FILE, Mesh, identity_secret, trust_secret
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import ROUTES_FILE, route_configuration
 from aivailable.gateway.tls import TLS_FILE
@@ -27,29 +27,51 @@ class File:
     secret: bool = False
 
 
-def files(
-    fleet: Fleet,
-    keys: tuple[ApiKey, ...],
-    instances: tuple[Instance, ...],
-    settings: Settings,
-    policies: Policies,
-    *,
-    over_budget: Mapping[str, int] = MappingProxyType({}),
-    gateways: int = 1,
-    tls: Resource | None = None,
-) -> list[File]:
-    """All files, in the order to write them when nothing is removed; for the arguments see `route_configuration`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that the files follow from. None is what is not known yet; what follows from it is not written then.
 
-    Endpoints before clusters before routes; rights (in the routes) before the keys they restrict.
+    `tls` is the certificate for clients, `mesh` our identity towards engines. `over_budget` are keys that have used up
+    their tokens, with the seconds after which they may ask again; `gateways` share the requests of a key.
     """
-    routes = route_configuration(fleet, keys, settings, policies, over_budget=over_budget, gateways=gateways)
-    return [
-        *(File(name=endpoints_file(m.name), resources=[load_assignment(m.name, instances)]) for m in fleet.models),
-        File(name=CLUSTERS_FILE, resources=clusters(fleet, policies)),
-        File(name=ROUTES_FILE, resources=[routes]),
-        File(name=KEYS_FILE, resources=[key_filter(keys)], secret=True),
-        *([File(name=TLS_FILE, resources=[tls], secret=True)] if tls else []),
-    ]
+
+    fleet: Fleet | None = None
+    keys: tuple[ApiKey, ...] | None = None
+    instances: tuple[Instance, ...] | None = None
+    tls: Resource | None = None
+    mesh: Mesh | None = None
+    over_budget: Mapping[str, int] = field(default_factory=dict)
+    gateways: int = 1
+
+
+def files(inputs: Inputs, settings: Settings, policies: Policies) -> list[File]:
+    """All files, in the order to write them when nothing is removed.
+
+    Certificates before the clusters that use them, endpoints before clusters before routes; rights (in the routes)
+    before the keys they restrict.
+    """
+    fleet, keys, instances, mesh = inputs.fleet, inputs.keys, inputs.instances, inputs.mesh
+    wanted = []
+    if inputs.tls:
+        wanted.append(File(name=TLS_FILE, resources=[inputs.tls], secret=True))
+    if mesh:
+        wanted.append(File(name=TRUST_FILE, resources=[trust_secret(mesh)]))
+        wanted.append(File(name=IDENTITY_FILE, resources=[identity_secret(mesh)], secret=True))
+    if fleet is None:
+        return wanted
+    if instances is not None:
+        wanted += [
+            File(name=endpoints_file(m.name), resources=[load_assignment(m.name, instances, mesh=mesh is not None)])
+            for m in fleet.models
+        ]
+        wanted.append(File(name=CLUSTERS_FILE, resources=clusters(fleet, policies, mesh=mesh is not None)))
+    if keys is not None:
+        routes = route_configuration(
+            fleet, keys, settings, policies, over_budget=inputs.over_budget, gateways=inputs.gateways
+        )
+        wanted.append(File(name=ROUTES_FILE, resources=[routes]))
+        wanted.append(File(name=KEYS_FILE, resources=[key_filter(keys)], secret=True))
+    return wanted
 
 
 class Publisher:

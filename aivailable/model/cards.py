@@ -64,7 +64,8 @@ class Node:
     """One machine with cards, as Nomad sees it.
 
     `ready`: Nomad hears from it. `eligible`: it may take new work (not draining). `drivers`: Nomad task drivers
-    found healthy there; empty when unknown. `cached`: sha256 of model files it already holds.
+    found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI plugins);
+    true when unknown. `cached`: sha256 of model files it already holds.
     """
 
     id: str
@@ -76,5 +77,6 @@ class Node:
     vendor_plugin: str = ""
     drivers: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    bridge: bool = True
     cached: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()

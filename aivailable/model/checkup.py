@@ -52,7 +52,11 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """Everything that was asked of a real cluster. `agent` is None where the token may not read it."""
+    """Everything that was asked of a real cluster. `agent` is None where the token may not read it.
+
+    `mesh_off` is why Consul gives no certificates, `wrong_intentions` what it decides against our rules; replicas are
+    counted by whether they are reached by mutual TLS.
+    """
 
     agent: AgentFacts | None
     nodes: tuple[NodeFacts, ...] = ()
@@ -60,3 +64,8 @@ class ClusterFacts:
     gateways: int = 0
     leader: bool = False
     wanted_kill_timeout_s: float = 0.0
+    fleet_mesh: str = "none"
+    mesh_off: str = ""
+    wrong_intentions: tuple[str, ...] = ()
+    replicas_meshed: int = 0
+    replicas_plain: int = 0

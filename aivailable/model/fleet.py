@@ -71,11 +71,20 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The whole desired state. `mesh` and `driver` None mean: what suits the cluster (see `placement`)."""
+    """The whole desired state.
+
+    `mesh` says how engines are reached: `bridge` and `host` by mutual TLS, in a network namespace of their own or on
+    the host's loopback; `none` and None plain. `driver` None means: what suits the cluster (see `placement`).
+    """
 
     models: tuple[ModelSpec, ...] = ()
     mesh: str | None = None
     driver: str | None = None
+
+    @property
+    def meshed(self) -> bool:
+        """Whether engines are to be reached by mutual TLS."""
+        return self.mesh in ("bridge", "host")
 
     def model(self, name: str) -> ModelSpec | None:
         """The model of that name, or None."""

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 ENGINE_SERVICE = "llm-engine"
 """The one Consul service name under which every engine is registered; its tag is the model's slug."""
 
+ENGINE_SIDECARS = f"{ENGINE_SERVICE}-sidecar-proxy"
+"""The name under which Nomad registers Envoy sidecars of engines."""
+
 GATEWAY_SERVICE = "llm"
-"""The one name under which clients find the gateways."""
+"""The one name under which clients find the gateways; their name in the mesh, too."""
 CONTROLLER_SERVICE = "aivailable-controller"
 
 CONTROLLER_JOB = "aivailable-controller"
@@ -27,7 +30,10 @@ USAGE_PREFIX = "aivailable/usage/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One registered instance of a service. `passing`: all its health checks pass."""
+    """One registered instance of a service. `passing`: all its health checks pass.
+
+    The meta `mesh` of an engine says how it is reached: `bridge` and `host` by mutual TLS, `none` and without it plain.
+    """
 
     id: str
     service: str
@@ -37,6 +43,11 @@ class Instance:
     node: str = ""
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def meshed(self) -> bool:
+        """Whether it is reached by mutual TLS."""
+        return self.meta.get("mesh", "none") != "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class Kinds:
         key = (
             *(card.vendor, card.name, card.total_mib, card.compute_capability, card.gfx, card.bandwidth_gb_s),
             *(card.slice_mib, card.device_type, card.simulated, card.healthy, twice),
-            *(node.ready, node.eligible, node.node_class, node.vendor_plugin, node.drivers),
+            *(node.ready, node.eligible, node.node_class, node.vendor_plugin, node.drivers, node.bridge),
         )
         number = self._numbers.get(key)
         if number is None:
@@ -47,6 +47,8 @@ def rule_of_model(fleet: Fleet, model: ModelSpec, kind: Kind) -> No | None:
     driver = driver_of(fleet, simulated=card.simulated)
     if node.drivers and driver not in node.drivers:
         return No(rule="driver", text=f"the node has no healthy task driver `{driver}`")
+    if fleet.mesh == "bridge" and not node.bridge:
+        return No(rule="mesh", text='the node has no CNI plugins, which mesh = "bridge" needs')
     if where.vendor and where.vendor != card.vendor:
         return No(rule="where", text=f"`where` asks for vendor = {where.vendor}")
     if where.node_class and where.node_class != node.node_class:

@@ -19,6 +19,9 @@ from aivailable.model.source import FETCHED, SourceKind, fetched_name, parse_sou
 from aivailable.rendering.quoting import duration, hcl_string
 from aivailable.settings import Settings, shipped
 
+ENGINE_PORT = "8000"
+"""Of an engine in a network of its own."""
+
 CONTAINER_MODEL_DIR = "/models"
 """Where a container sees the node's model directory, the host volume `aivailable-models`."""
 
@@ -49,14 +52,9 @@ def render(placement: Placement, settings: Settings) -> RenderedJob:
     """The Nomad job that runs this replica: hard constraints for what must hold, affinities for what the plan prefers.
 
     Raises:
-        UserError: The mesh is not one that is rendered, a string may not reach a job, or the model file has no path.
+        UserError: A string may not reach a job, the model file has no path, or no sidecar runs in that mesh.
     """
-    spec = placement.spec
-    if spec.mesh != "none":
-        raise UserError(
-            f'model {spec.model}: mesh = "{spec.mesh}" cannot be rendered by this version', hint='set mesh = "none"'
-        )
-    template = templates().get_template(f"{spec.engine}.nomad.hcl.j2")
+    template = templates().get_template(f"{placement.spec.engine}.nomad.hcl.j2")
     return RenderedJob(id=placement.job_id, text=template.render(_values(placement, settings)))
 
 
@@ -82,6 +80,7 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
     return {
         "id": placement.job_id,
         "description": _description(placement),
+        **_listening(spec, settings),
         "endpoint": f"{settings.gateway_scheme}://{GATEWAY_SERVICE}.service.consul:{settings.gateway_port}/v1/models",
         "priority": placement.priority,
         "slug": slug(spec.model),
@@ -105,6 +104,35 @@ def _values(placement: Placement, settings: Settings) -> dict[str, object]:
         "shutdown_delay": duration(settings.shutdown_delay_s),
         "kill_timeout": duration(settings.kill_timeout_s),
         "restart_delay": duration(settings.restart_delay_s),
+    }
+
+
+def _listening(spec: ReplicaSpec, settings: Settings) -> dict[str, object]:
+    """Where the engine listens, and what stands in front of it there: the mesh's proxy, or nothing.
+
+    Raises:
+        UserError: Envoy sidecars need a network of their own.
+    """
+    sidecar = settings.sidecar if spec.mesh != "none" else ""
+    if sidecar == "envoy" and spec.mesh == "host":
+        raise UserError(
+            f'model {spec.model}: Nomad runs Envoy sidecars with mesh = "bridge" only',
+            hint='set [cluster] mesh = "bridge", or AIVAILABLE_SIDECAR=consul and `aivailable up` again',
+        )
+    host, port = {
+        "bridge": ("127.0.0.1", ENGINE_PORT),
+        "host": ("127.0.0.1", "${NOMAD_PORT_http}"),
+        "none": ("${NOMAD_IP_http}", "${NOMAD_PORT_http}"),
+    }[spec.mesh]
+    return {
+        "mesh": spec.mesh,
+        "sidecar": sidecar,
+        "engine_port": ENGINE_PORT,
+        "host": host,
+        "port": port,
+        "listen": f"{host}:{port}",
+        "proxy_host": "0.0.0.0" if spec.mesh == "bridge" else "${NOMAD_IP_mesh}",  # noqa: S104 - of its own network
+        "service_port": {"consul": "mesh", "envoy": ENGINE_PORT, "": "http"}[sidecar],
     }
 
 

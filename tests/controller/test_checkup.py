@@ -22,7 +22,16 @@ NODE = NodeFacts(
     cni=True,
     clock_ahead_s=-0.4,
 )
-WELL = ClusterFacts(agent=AGENT, nodes=(NODE,), controllers=2, gateways=2, leader=True, wanted_kill_timeout_s=30.0)
+WELL = ClusterFacts(
+    agent=AGENT,
+    nodes=(NODE,),
+    controllers=2,
+    gateways=2,
+    leader=True,
+    wanted_kill_timeout_s=30.0,
+    fleet_mesh="bridge",
+    replicas_meshed=2,
+)
 
 
 def bad(facts: ClusterFacts) -> list[Finding]:
@@ -47,6 +56,10 @@ def test_a_cluster_that_is_well_has_no_finding_but_good_ones() -> None:
         (replace(WELL, nodes=(replace(NODE, consul_version="1.7.0"),)), "Consul 1.7.0 is too old"),
         (replace(WELL, nodes=(replace(NODE, consul_version=""),)), "node1: no Consul agent"),
         (replace(WELL, nodes=(replace(NODE, cni=False),)), "node1: no CNI plugins"),
+        (replace(WELL, fleet_mesh="none", replicas_plain=2), "no mesh: 2 engines are reached without TLS"),
+        (replace(WELL, mesh_off="Consul's service mesh is off"), "mesh is off"),
+        (replace(WELL, wrong_intentions=("llm may not speak to llm-engine",)), "intentions: llm may not speak"),
+        (replace(WELL, replicas_plain=1), "1 engines are reached without TLS, 2 by the mesh"),
         (replace(WELL, nodes=(replace(NODE, clock_ahead_s=-90.0),)), "node1: its clock is -90 s off ours"),
         (replace(WELL, nodes=(replace(NODE, node=replace(NODE.node, ready=False)),)), "node1: not ready"),
         (replace(WELL, nodes=(replace(NODE, node=replace(NODE.node, cards=())),)), "node1: no cards"),

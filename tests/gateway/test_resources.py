@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from aivailable.gateway.clusters import CLUSTERS_FILE, load_assignment
 from aivailable.gateway.keys import KEYS_FILE
-from aivailable.gateway.publishing import Publisher, files
+from aivailable.gateway.mesh import IDENTITY_FILE
+from aivailable.gateway.publishing import File, Inputs, Publisher, files
 from aivailable.gateway.routes import ROUTES_FILE, route_configuration
+from aivailable.model.fleet import Fleet
 from aivailable.model.names import MODEL_NAME, slug
 from aivailable.model.service import ApiKey
 from tests.gateway import examples
 from tests.samples import fleet, model
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def published(wanted: Fleet) -> list[File]:
+    return files(Inputs(fleet=wanted, keys=(), instances=()), examples.SETTINGS, examples.POLICIES)
 
 
 @pytest.mark.parametrize("name", sorted(examples.documents()))
@@ -34,6 +40,7 @@ def test_only_passing_instances_of_the_model_are_endpoints() -> None:
     assert '"port_value": 1' in text
     assert '"port_value": 2' in text
     assert '"port_value": 3' not in text
+    assert '"port_value": 4' not in text  # it would refuse whoever has no certificate
     assert load_assignment("other", examples.INSTANCES)["endpoints"] == [{"lb_endpoints": []}]
 
 
@@ -56,9 +63,9 @@ def test_a_model_that_no_key_may_use_lets_nobody_in() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.from_regex(MODEL_NAME, fullmatch=True).filter(slug), max_size=5, unique_by=slug))
 def test_every_route_leads_to_a_cluster_that_is_published(names: list[str]) -> None:
-    published = {f.name: f for f in files(fleet(*map(model, names)), (), (), examples.SETTINGS, examples.POLICIES)}
-    clusters = {cluster["name"] for cluster in published[CLUSTERS_FILE].resources}
-    routes = published[ROUTES_FILE].resources[0]["virtual_hosts"][0]["routes"]
+    made = {f.name: f for f in published(fleet(*map(model, names)))}
+    clusters = {cluster["name"] for cluster in made[CLUSTERS_FILE].resources}
+    routes = made[ROUTES_FILE].resources[0]["virtual_hosts"][0]["routes"]
 
     assert {route["route"]["cluster"] for route in routes if "route" in route} <= clusters
 
@@ -68,7 +75,7 @@ def test_only_what_changed_is_written_and_keys_for_their_owner_only(tmp_path: Pa
 
     assert publisher.publish(examples.published())[-1] == KEYS_FILE
     assert publisher.publish(examples.published()) == []
-    assert (tmp_path / KEYS_FILE).stat().st_mode & 0o777 == 0o600
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in (KEYS_FILE, IDENTITY_FILE)] == [0o600, 0o600]
     assert (tmp_path / ROUTES_FILE).stat().st_mode & 0o777 == 0o644
 
 
@@ -78,8 +85,8 @@ def test_a_new_model_is_a_cluster_before_it_is_a_route_and_a_removed_one_leaves_
     publisher = Publisher(tmp_path)
     one, two = fleet(model("a")), fleet(model("a"), model("b"))
 
-    def publish(wanted: object) -> list[str]:
-        return publisher.publish(files(wanted, (), (), examples.SETTINGS, examples.POLICIES))  # type: ignore[arg-type] # a fleet
+    def publish(wanted: Fleet) -> list[str]:
+        return publisher.publish(published(wanted))
 
     publish(one)
     assert publish(two) == ["endpoints_b.json", CLUSTERS_FILE, ROUTES_FILE]

@@ -241,11 +241,12 @@ class Rack:
             self.processes.pop(name).wait(STOP_S)
 
     def pids(self, node: str) -> list[int]:
-        """The processes in a node's namespace."""
+        """The processes of a node: those in its namespace, and tasks with a network of their own."""
         found = subprocess.run(
             ["ip", "netns", "pids", self.namespace(node)], capture_output=True, text=True, check=False
         )
-        return [int(pid) for pid in found.stdout.split()]
+        inside = {int(pid) for pid in found.stdout.split()}
+        return sorted(inside | _started_below(self.folder / node))
 
     def end(self) -> None:
         """Nothing is left: processes, mounts, namespaces, bridge."""
@@ -306,6 +307,17 @@ def consul_agent(folder: Path) -> Iterator[str]:
 def _free_number() -> int:
     taken = {path.name for path in Path("/sys/class/net").iterdir()}
     return next(number for number in range(1, 250) if f"aiv{number}" not in taken)
+
+
+def _started_below(folder: Path) -> set[int]:
+    """The processes whose environment names an allocation in this folder."""
+    mark = f"={folder}/nomad/alloc/".encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
 
 
 def _mounts(below: Path) -> list[str]:

@@ -95,6 +95,11 @@ def from_hub() -> Placement:
     return llamacpp(spec=replace(llamacpp().spec, variant=pinned))
 
 
+def meshed(mesh: str) -> Placement:
+    """A pinned file, an engine in the mesh."""
+    return replace(from_hub(), spec=replace(from_hub().spec, mesh=mesh))
+
+
 def documents() -> Mapping[str, str]:
     placements = {
         "llamacpp": llamacpp(),
@@ -102,4 +107,8 @@ def documents() -> Mapping[str, str]:
         "vllm": vllm(),
         "vllm-on-two-cards": two_cards(),
     }
-    return {f"{name}.nomad.hcl": render(placement, SETTINGS).text for name, placement in placements.items()}
+    placements |= {f"mesh-{mesh}": meshed(mesh) for mesh in ("bridge", "host")}
+    made = {name: render(placement, SETTINGS) for name, placement in placements.items()}
+    in_a_container = replace(vllm(), spec=replace(vllm().spec, mesh="bridge"))
+    made["mesh-envoy"] = render(in_a_container, SETTINGS.model_copy(update={"sidecar": "envoy"}))
+    return {f"{name}.nomad.hcl": job.text for name, job in made.items()}

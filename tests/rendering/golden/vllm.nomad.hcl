@@ -53,6 +53,7 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
     }
 
     network {
+
       port "http" {}
     }
 
@@ -68,6 +69,7 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
         replica = "1"
         job     = "llm-qwen3-8b-1-c7c4d1a6"
         alloc   = "${NOMAD_ALLOC_ID}"
+        mesh    = "none"
       }
 
       check {
