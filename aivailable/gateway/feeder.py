@@ -44,13 +44,14 @@ class Feeder:
         *,
         certificates: Certificates | None = None,
         name: str = "gateway",
+        policies: Policies | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._secrets = secrets
         self._certificates = certificates
         self._settings = settings
-        self._policies = Policies.read(shipped("envoy"))
+        self._policies = policies or Policies.read(shipped("envoy"))
         self._publisher = Publisher(directory)
         self._meter = Meter(registry, directory, name)
         self._now = now

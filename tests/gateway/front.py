@@ -14,8 +14,10 @@ from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.state import StateFiles
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
+from aivailable.gateway.policies import Policies
 from aivailable.model.fleet import Fleet
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, Instance
+from aivailable.seams import Certificates, Registry
 from aivailable.settings import Settings
 
 
@@ -55,11 +57,26 @@ class Front:
 
 
 @contextmanager
-def front(state: Path, **more: Path) -> Iterator[Front]:
+def front(
+    state: Path,
+    *,
+    registry: Registry | None = None,
+    certificates: Certificates | None = None,
+    policies: Policies | None = None,
+    **more: Path,
+) -> Iterator[Front]:
+    """A gateway on the embedded stores, or on another registry; `more` are settings."""
     settings = Settings(state=state, gateway_port=0, probe_port=0, tick_s=0.5, **more)  # type: ignore[arg-type] # paths
     directory = state / "gateway"
     directory.mkdir()
-    feeder = Feeder(EmbeddedRegistry(state), EmbeddedSecrets(state), directory, settings)
+    feeder = Feeder(
+        registry or EmbeddedRegistry(state),
+        EmbeddedSecrets(state),
+        directory,
+        settings,
+        certificates=certificates,
+        policies=policies,
+    )
     feeder.publish_once()
     stop = threading.Event()
     thread = threading.Thread(target=feeder.run, args=(stop,))

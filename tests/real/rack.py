@@ -287,6 +287,7 @@ def consul_agent(folder: Path) -> Iterator[str]:
         "server": True,
         "bootstrap_expect": 1,
         "ports": {**ports, "dns": -1, "grpc": -1},
+        "connect": {"enabled": True},
         "performance": {"raft_multiplier": 1},
         "disable_update_check": True,
     }
