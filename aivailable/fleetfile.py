@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from aivailable.documents import load_resolved, resolved_document
 from aivailable.errors import UserError
-from aivailable.model.fleet import Fleet, ModelSpec, Variant, Where
+from aivailable.model.fleet import IDLE_TIMEOUT_S, QUEUE, Fleet, ModelSpec, Variant, Where
 from aivailable.model.names import MODEL_NAME, slug, unsafe_in_job
 from aivailable.model.source import parse_source
 
@@ -101,6 +101,8 @@ class _Model(_Section):
     priority: Annotated[int, Field(ge=1, le=100)] = 50
     context: Annotated[int, Field(ge=16, le=16_777_216)] = 8192
     concurrency: Annotated[int, Field(ge=1, le=65_536)] = 8
+    idle_timeout: Annotated[int, Field(ge=1, le=3600)] = IDLE_TIMEOUT_S
+    queue: Annotated[int, Field(ge=0, le=100_000)] = QUEUE
     where: _Where = _Where()
     variant: Annotated[list[_Variant], Field(min_length=1)]
 
@@ -171,6 +173,8 @@ def _model(model: _Model, index: int, where: str) -> ModelSpec:
         priority=model.priority,
         context=model.context,
         concurrency=model.concurrency,
+        idle_timeout_s=model.idle_timeout,
+        queue=model.queue,
         where=Where(vendor=model.where.vendor, card=model.where.card, node_class=model.where.node_class),
         variants=tuple(
             Variant(
@@ -193,6 +197,14 @@ def _model_table(model: ModelSpec, *, resolved: bool) -> dict[str, Any]:
         "priority": model.priority,
         "context": model.context,
         "concurrency": model.concurrency,
+    }
+    table |= {
+        key: value
+        for key, value, default in (
+            ("idle_timeout", model.idle_timeout_s, IDLE_TIMEOUT_S),
+            ("queue", model.queue, QUEUE),
+        )
+        if value != default
     }
     restrictions = {"vendor": model.where.vendor, "card": model.where.card, "class": model.where.node_class}
     if kept := {key: value for key, value in restrictions.items() if value is not None}:

@@ -132,7 +132,7 @@ class Settings(BaseModel):
     """Time between leaving the registry and SIGTERM, in seconds: gateways stop sending before the engine stops."""
 
     kill_timeout_s: float = Field(default=30.0, gt=0)
-    """Time an engine has to finish its requests after SIGTERM, in seconds."""
+    """Time an engine, or a gateway, has to finish its requests after SIGTERM, in seconds."""
 
     restart_delay_s: float = Field(default=1.0, ge=0)
     """Time before a crashed engine is started again in place, in seconds."""

@@ -48,6 +48,10 @@ class StandIn:
         command = [sys.executable, "-m", "bench.engine", "--port", str(self.port), *flags]
         self.process = subprocess.Popen(command, cwd=ROOT)
 
+    def freeze(self) -> None:
+        """Stop it without ending it: connections are taken, nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(5)

@@ -93,8 +93,8 @@ def test_every_setting_and_every_fleet_key_is_in_the_docs() -> None:
     for name in (name for name in Settings.model_fields if name not in ("nomad", "consul")):
         assert f"`{PREFIX}{name.upper()}`" in settings, name
     fleet = (ROOT / "docs" / "fleet-file.md").read_text()
-    keys = "mesh driver name replicas min_available priority context concurrency where vendor card class source flags"
-    for key in [*keys.split(), "resolved"]:
+    keys = "mesh driver name replicas min_available priority context concurrency idle_timeout queue where"
+    for key in [*keys.split(), "vendor", "card", "class", "source", "flags", "resolved"]:
         assert f"`{key}`" in fleet, key
     assert OWNED_FLAGS
 

@@ -23,6 +23,8 @@ from aivailable.gateway.feeder import Feeder
 def command(cluster: str | None, directory: Path, name: str | None) -> None:
     """Run Envoy and keep its files equal to fleet, keys and healthy engines, until SIGTERM.
 
+    Then no new requests are taken, and those begun are answered for at most AIVAILABLE_KILL_TIMEOUT_S.
+
     `aivailable up` registers the job that runs it.
     """
     log_to_stderr()
@@ -42,5 +44,7 @@ def command(cluster: str | None, directory: Path, name: str | None) -> None:
     feeder.publish_first(stop)
     if stop.is_set():
         return
-    with Envoy(directory, connection.settings):
+    with Envoy(directory, connection.settings) as envoy:
         feeder.run(stop)
+        envoy.drain()
+        feeder.count_last()

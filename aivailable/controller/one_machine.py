@@ -61,6 +61,8 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
         feeder.publish_once()
         processes = StateFiles(settings.state).processes
         envoy = running.enter_context(Envoy(gateway_dir, settings, started=lambda pid: remember(processes, pid)))
+        running.callback(feeder.count_last)
+        running.callback(envoy.drain)
         running.enter_context(_thread("feeder", feeder.run))
         base_url = f"{settings.gateway_scheme}://{settings.gateway_address}:{envoy.http_port}/v1"
         endpoint_file.write_text(json.dumps({"base_url": base_url}))

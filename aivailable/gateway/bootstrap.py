@@ -1,6 +1,7 @@
 """Envoy's bootstrap: what never changes while it runs. All paths are relative to the gateway's directory."""
 
 from aivailable.gateway import usage
+from aivailable.gateway.admin import ADMIN_SOCKET, METRICS_PATH
 from aivailable.gateway.clusters import CLUSTERS_FILE
 from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_FILE
 from aivailable.gateway.limits import headers_filter, rate_filter
@@ -12,14 +13,12 @@ from aivailable.settings import Settings
 HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 STREAM_IDLE_TIMEOUT = "600s"
-"""Longest silence on a stream: an engine may read a long prompt for minutes before its first token."""
+"""Longest silence on a stream, unless its model's route says another."""
 
 JSON_TYPES = {"regex": r"(?i)application/json(\s*;.*)?"}
 """With or without a character set: clients and llama.cpp name one."""
 
 ADMIN = "admin"
-ADMIN_SOCKET = "admin.sock"
-METRICS_PATH = "/stats/prometheus"
 
 _HCM = f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager"
 
@@ -49,11 +48,14 @@ def bootstrap(settings: Settings, policies: Policies, *, http_port: int, probe_p
 def _listener(
     name: str, address: str, port: int, manager: Resource, *, transport_socket: Resource | None = None
 ) -> Resource:
+    # Inbound is what is drained; probes and metrics answer to the end.
     chain: Resource = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     if transport_socket:
         chain["transport_socket"] = transport_socket
+    direction = {"traffic_direction": "INBOUND"} if name == "http" else {}
     return {
         "name": name,
+        **direction,
         "address": {"socket_address": {"address": address, "port_value": port}},
         "filter_chains": [chain],
     }
@@ -153,7 +155,7 @@ def _model(value: str) -> Resource:
 
 def _probe_manager() -> Resource:
     """`/ready` for load balancers and supervisors, `/metrics` for Prometheus: no key, no log."""
-    ready = {"match": {"path": "/ready"}, "direct_response": {"status": 200, "body": {"inline_string": "ready\n"}}}
+    is_ready = {"name": ":path", "string_match": {"exact": "/ready"}}
     is_get = {"name": ":method", "string_match": {"exact": "GET"}}
     metrics = {
         "match": {"path": "/metrics", "headers": [is_get], "query_parameters": []},
@@ -165,9 +167,19 @@ def _probe_manager() -> Resource:
         "server_name": "aivailable",
         "route_config": {
             "name": "probes",
-            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [ready, metrics]}],
+            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [metrics]}],
         },
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": f"{HTTP}.router.v3.Router"}}],
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.health_check",
+                "typed_config": {
+                    "@type": f"{HTTP}.health_check.v3.HealthCheck",
+                    "pass_through_mode": False,
+                    "headers": [is_ready],
+                },
+            },
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{HTTP}.router.v3.Router"}},
+        ],
     }
 
 

@@ -2,7 +2,7 @@
 
 from aivailable.gateway.mesh import ENDPOINT_METADATA, transport_socket_matches
 from aivailable.gateway.policies import Policies, Resource
-from aivailable.model.fleet import Fleet
+from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.names import slug
 from aivailable.model.service import Instance
 
@@ -29,7 +29,7 @@ def clusters(fleet: Fleet, policies: Policies, *, mesh: bool = False) -> list[Re
         "type": "STATIC",
         "load_assignment": {"cluster_name": NOWHERE, "endpoints": []},
     }
-    return [nowhere, *(_cluster(model.name, policies, mesh) for model in fleet.models)]
+    return [nowhere, *(_cluster(model, policies, mesh) for model in fleet.models)]
 
 
 def load_assignment(model: str, instances: tuple[Instance, ...], *, mesh: bool = False) -> Resource:
@@ -56,13 +56,16 @@ def _endpoint(address: str, port: int, meshed: bool) -> Resource:  # noqa: FBT00
     return {**endpoint, "metadata": ENDPOINT_METADATA} if meshed else endpoint
 
 
-def _cluster(model: str, policies: Policies, mesh: bool) -> Resource:  # noqa: FBT001 - as above
-    source = {"resource_api_version": "V3", "path_config_source": {"path": f"./{endpoints_file(model)}"}}
+def _cluster(model: ModelSpec, policies: Policies, mesh: bool) -> Resource:  # noqa: FBT001 - as above
+    source = {"resource_api_version": "V3", "path_config_source": {"path": f"./{endpoints_file(model.name)}"}}
+    (breakers,) = policies.upstream["circuit_breakers"]["thresholds"]
+    at_once = model.replicas * (model.concurrency + model.queue)
     cluster = {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-        "name": cluster_name(model),
+        "name": cluster_name(model.name),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": source},
         **policies.upstream,
+        "circuit_breakers": {"thresholds": [{**breakers, "max_requests": at_once}]},
     }
     return {**cluster, "transport_socket_matches": transport_socket_matches()} if mesh else cluster

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from aivailable.errors import PermanentError, UserError
+from aivailable.gateway.admin import ADMIN_SOCKET, active_requests, drain
 from aivailable.gateway.bootstrap import bootstrap
 from aivailable.gateway.policies import Policies
 from aivailable.gateway.ports import choose_port
@@ -26,6 +27,7 @@ RESTART_DELAY_MAX_S = 10.0
 LIVED_WELL_S = 30.0
 """After this long without dying the delay before a restart starts again from its minimum."""
 
+DRAIN_LOOK_S = 0.1
 LOG_TAIL_LINES = 5
 
 _log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Envoy:
         return self._process.pid
 
     def _start(self) -> None:
-        (self._directory / "admin.sock").unlink(missing_ok=True)
+        (self._directory / ADMIN_SOCKET).unlink(missing_ok=True)
         with (self._directory / "envoy.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -136,6 +138,16 @@ class Envoy:
                 return
             delay_s = min(RESTART_DELAY_MAX_S, 2 * delay_s)
             self._start()
+
+    def drain(self) -> None:
+        """Take no new requests and wait until those begun are answered, for at most `kill_timeout_s`."""
+        deadline_s = time.monotonic() + self._settings.kill_timeout_s
+        drain(self._directory)
+        while (left := active_requests(self._directory)) and self._process and self._process.poll() is None:
+            if time.monotonic() >= deadline_s:
+                _log.warning("%d requests are cut: they took longer than kill_timeout_s", left)
+                return
+            time.sleep(DRAIN_LOOK_S)
 
     def _end(self) -> None:
         process = self._process

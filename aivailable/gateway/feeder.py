@@ -92,7 +92,7 @@ class Feeder:
                 return
 
     def run(self, stop: threading.Event) -> None:
-        """Publish at every change, and count, until `stop` is set."""
+        """Publish at every change, and count, until `stop` is set; `count_last` when the last requests are answered."""
         sources: dict[str, Changed] = {
             "fleet": partial(self._registry.key_changed, FLEET_KEY),
             "health": partial(self._registry.services_changed, ENGINE_SERVICE),
@@ -117,7 +117,13 @@ class Feeder:
                 except AivailableError as error:
                     _log.warning("the last good files stay: %s", error)
                 wake.wait(min(METER_S, self._settings.tick_s))
-            self._count_last()
+
+    def count_last(self) -> None:
+        """Count what was answered since `run` ended."""
+        try:
+            self._meter.tick(self._now())
+        except AivailableError as error:
+            _log.warning("the last requests are not counted: %s", error)
 
     def _read_registry(self, inputs: Inputs) -> Inputs:
         entry = self._registry.get(FLEET_KEY)
@@ -166,16 +172,14 @@ class Feeder:
     def _count(self) -> None:
         """Read the counters; refuse who is over budget, and who has expired since."""
         now_s = self._now()
-        self._meter.tick(now_s)
-        found = self._meter.over_budget(self._inputs.keys or (), now_s)
+        try:
+            self._meter.tick(now_s)
+            found = self._meter.over_budget(self._inputs.keys or (), now_s)
+        except AivailableError as error:
+            _log.warning("budgets stay as they were: %s", error)
+            found = dict(self._inputs.over_budget)
         # The wait is told as it was at first: a file written anew each second would be a change each second.
         before = self._inputs.over_budget
         over_budget = {key: before.get(key, after_s) for key, after_s in found.items()}
         self._inputs = replace(self._inputs, over_budget=over_budget)
         self._publish()
-
-    def _count_last(self) -> None:
-        try:
-            self._meter.tick(self._now())
-        except AivailableError as error:
-            _log.warning("the last requests are not counted: %s", error)

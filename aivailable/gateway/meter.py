@@ -1,9 +1,7 @@
 """Reads Envoy's counters now and then, keeps this gateway's usage in the store, and says who is over budget."""
 
-import http.client
 import logging
 import re
-import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from aivailable.documents import dump_usage, load_usage
 from aivailable.errors import AivailableError
-from aivailable.gateway.bootstrap import ADMIN_SOCKET, METRICS_PATH
+from aivailable.gateway.admin import METRICS_PATH, ask
 from aivailable.gateway.routes import OTHER
 from aivailable.gateway.usage import STAT_PREFIX
 from aivailable.model.service import USAGE_PREFIX, ApiKey
@@ -21,7 +19,6 @@ from aivailable.seams import Registry
 
 DAYS_KEPT = 62
 MINUTES_KEPT = 3
-ADMIN_TIMEOUT_S = 2.0
 
 _COUNTERS = {
     "requests": "requests",
@@ -41,7 +38,7 @@ class Meter:
 
     def __init__(self, registry: Registry, directory: Path, name: str) -> None:
         self._registry = registry
-        self._socket = directory / ADMIN_SOCKET
+        self._directory = directory
         self._key = f"{USAGE_PREFIX}{name}"
         self._seen: dict[Cell, Counts] = {}
         self._own: GatewayUsage | None = None
@@ -53,7 +50,7 @@ class Meter:
             AivailableError: The store does not answer; what was counted is added with the next tick.
         """
         own = self._own if self._own is not None else self._read_own()
-        counted = read_counters(self._socket)
+        counted = read_counters(self._directory)
         # Envoy that was started anew counts from nothing: then all of it is new.
         fresh = {cell: _since(counts, self._seen.get(cell, Counts())) for cell, counts in counted.items()}
         fresh = {cell: counts for cell, counts in fresh.items() if counts != Counts()}
@@ -126,18 +123,9 @@ def add(own: GatewayUsage, fresh: Mapping[Cell, Counts], now_s: float) -> Gatewa
     )
 
 
-def read_counters(admin: Path) -> dict[Cell, Counts]:
-    """What Envoy has counted since it started, by key and model; nothing while it does not answer."""
-    connection = _Unix(admin)
-    try:
-        connection.request("GET", f"{METRICS_PATH}?filter=^{STAT_PREFIX}%5C.")
-        text = connection.getresponse().read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        _log.debug("no counters from %s: %s", admin, error)
-        return {}
-    finally:
-        connection.close()
-    return parse_counters(text)
+def read_counters(directory: Path) -> dict[Cell, Counts]:
+    """What a directory's Envoy has counted since it started, by key and model; nothing while it does not answer."""
+    return parse_counters(ask(directory, f"{METRICS_PATH}?filter=^{STAT_PREFIX}%5C."))
 
 
 def parse_counters(text: str) -> dict[Cell, Counts]:
@@ -172,17 +160,3 @@ def _since(now: Counts, before: Counts) -> Counts:
 
 def _plain(value: str) -> str:
     return value.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")
-
-
-class _Unix(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ADMIN_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ADMIN_TIMEOUT_S)
-        self.sock.connect(str(self._path))

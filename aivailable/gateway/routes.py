@@ -13,7 +13,7 @@ from aivailable.gateway.keys import CLIENT_HEADER
 from aivailable.gateway.limits import RATE_FILTER, rate_limits
 from aivailable.gateway.paths import groups, serves_all, vllm_only
 from aivailable.gateway.policies import Policies, Resource
-from aivailable.model.fleet import Fleet
+from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.service import ApiKey
 from aivailable.settings import Settings
 
@@ -27,6 +27,9 @@ USED_UP = 428
 
 OTHER = "_other"
 """Route name of everything that is not a known model: names that clients invent must not become statistics."""
+
+IDLE_MARGIN_S = 30
+"""A stream is given up after all its tries have been."""
 
 MIB = 1024 * 1024
 DIRECT_RESPONSE_BYTES_MAX = MIB
@@ -101,7 +104,7 @@ def _path_routes(at: Resource, fleet: Fleet, keys: tuple[ApiKey, ...], policies:
     return [
         _answer({**at, "headers": [not_post]}, 405, _error("Use POST.", code="method_not_allowed")),
         *(_not_served(model.name) for model in fleet.models if "path" not in at and not serves_all(model)),
-        *(_to_model(at, model.name, keys, policies) for model in fleet.models),
+        *(_to_model(at, model, keys, policies) for model in fleet.models),
         _answer(_on_model(at, MODEL_MISSING), 400, no_model),
         _answer(_on_model(at, MODEL_UNREADABLE), 400, unreadable),
         _unknown_model(at),
@@ -115,13 +118,19 @@ def _not_served(model: str) -> Resource:
     return _answer(_on_model(vllm_only(), model), 404, error)
 
 
-def _to_model(at: Resource, model: str, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
+def _to_model(at: Resource, model: ModelSpec, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
+    tries_s = (policies.retry["num_retries"] + 1) * model.idle_timeout_s
     route: Resource = {
-        "name": model,
-        "match": _on_model(at, model),
-        "route": {"cluster": cluster_name(model), "timeout": "0s", "retry_policy": policies.retry},
+        "name": model.name,
+        "match": _on_model(at, model.name),
+        "route": {
+            "cluster": cluster_name(model.name),
+            "timeout": "0s",
+            "idle_timeout": f"{tries_s + IDLE_MARGIN_S}s",
+            "retry_policy": {**policies.retry, "per_try_idle_timeout": f"{model.idle_timeout_s}s"},
+        },
     }
-    return _with_rights(route, model, keys)
+    return _with_rights(route, model.name, keys)
 
 
 def _with_rights(route: Resource, model: str, keys: tuple[ApiKey, ...]) -> Resource:

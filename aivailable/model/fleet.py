@@ -6,6 +6,10 @@ from enum import StrEnum
 from aivailable.model.names import slug
 from aivailable.model.profile import Profile
 
+IDLE_TIMEOUT_S = 120
+"""Longer than an engine reads a long prompt, with a few requests before it; on slow cards a model may need more."""
+QUEUE = 100
+
 
 class Engine(StrEnum):
     """The program that serves a variant."""
@@ -52,6 +56,8 @@ class ModelSpec:
 
     `context` is the tokens one request may use, `concurrency` how many requests at full context each replica holds
     in VRAM, `priority` 1 to 100 (higher goes first), `min_available` how many replicas must stay serving.
+    `idle_timeout_s` is how long an engine may send nothing before another one is asked, `queue` how many requests per
+    replica may wait for a place beyond `concurrency` before more are refused.
     """
 
     name: str
@@ -61,6 +67,8 @@ class ModelSpec:
     priority: int = 50
     context: int = 8192
     concurrency: int = 8
+    idle_timeout_s: int = IDLE_TIMEOUT_S
+    queue: int = QUEUE
     where: Where = Where()
 
     @property

@@ -10,6 +10,9 @@ from aivailable.settings import Settings, passed_on
 _PORTS = ("AIVAILABLE_GATEWAY_PORT", "AIVAILABLE_PROBE_PORT")
 """Always said to a gateway: one that only took another port because its own is taken would be found by nobody."""
 
+GATEWAY_END_S = 10.0
+"""What a gateway takes to end beyond finishing its requests."""
+
 
 def render_controller(settings: Settings, *, copies: int) -> RenderedJob:
     """The job of the controllers, `copies` of them on distinct hosts."""
@@ -34,5 +37,6 @@ def render_gateway(settings: Settings, *, copies: int) -> RenderedJob:
         "probe_port": settings.probe_port,
         "check_interval": duration(settings.check_interval_s),
         "shutdown_delay": duration(settings.shutdown_delay_s),
+        "kill_timeout": duration(settings.kill_timeout_s + GATEWAY_END_S),
     }
     return RenderedJob(id=GATEWAY_JOB, text=templates().get_template("gateway.nomad.hcl.j2").render(values))

@@ -87,3 +87,5 @@ def front(
         finally:
             stop.set()
             thread.join(10)
+            envoy.drain()
+            feeder.count_last()

@@ -88,7 +88,7 @@ def test_refused_requests_and_names_that_clients_invent_are_nobodys(gate: Front)
     assert "envoy_llm_requests" in metrics
     assert "invented" not in metrics
     assert "spoofed" not in metrics
-    assert {model for _, model in read_counters(gate.state / "gateway" / "admin.sock")} == {"m-a"}
+    assert {model for _, model in read_counters(gate.state / "gateway")} == {"m-a"}
 
 
 def test_nothing_but_counters_is_reached_past_the_probe_port(gate: Front) -> None:

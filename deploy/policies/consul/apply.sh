@@ -45,7 +45,7 @@ bind() {
   say "binding rule for $2"
 }
 
-for name in controller gateway engine user nomad-agent anonymous; do policy "$name"; done
+for name in controller gateway engine user operator nomad-agent anonymous; do policy "$name"; done
 for name in controller gateway engine; do role "$name"; done
 if consul acl auth-method read -name "$method" >/dev/null 2>&1; then
   consul acl auth-method update -name "$method" -config "@$here/auth-method.json" >/dev/null

@@ -1,0 +1,99 @@
+"""What clients are spared: silent engines, full queues, a gateway that ends; and what the gateway keeps to itself."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.gateway.front import Front, front
+from tests.processes import StandIn, eventually, stand_ins
+from tests.samples import fleet, model
+
+pytestmark = pytest.mark.envoy
+
+CHAT = "/v1/chat/completions"
+SLOW = ("--ttft-ms", "600")
+BODY = {"model": "m-a", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+
+
+@pytest.fixture
+def engines() -> Iterator[list[StandIn]]:
+    with stand_ins(2, *SLOW) as started:
+        yield started
+
+
+@pytest.fixture
+def gate(engines: list[StandIn], tmp_path: Path) -> Iterator[Front]:
+    with front(tmp_path) as running:
+        running.set_key("all", "sk-all")
+        running.set_fleet(fleet(replace(model("m-a"), replicas=1, concurrency=1, queue=1, idle_timeout_s=1)))
+        running.set_instances({"m-a": [engines[0].port]})
+        with running.client() as client:
+            eventually(lambda: client.post(CHAT, json=BODY).status_code == 200)
+        yield running
+
+
+def test_a_silent_engine_is_left_for_another(gate: Front, engines: list[StandIn]) -> None:
+    """Frozen, not dead: its kernel takes connections and requests, nothing answers."""
+    gate.set_instances({"m-a": [engine.port for engine in engines]})
+    with gate.client() as client:
+        eventually(lambda: client.post(CHAT, json=BODY).status_code == 200 and engines[1].served() > 0)
+        engines[0].freeze()
+        answers = [client.post(CHAT, json=BODY) for _ in range(6)]
+
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert max(answer.elapsed.total_seconds() for answer in answers) < 5
+
+
+def test_more_requests_than_may_wait_are_refused_at_once(gate: Front) -> None:
+    def ask(_: int) -> httpx.Response:
+        with gate.client() as client:
+            return client.post(CHAT, json=BODY)
+
+    with ThreadPoolExecutor(8) as at_once:
+        answers = list(at_once.map(ask, range(8)))
+
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert {answer.json()["error"]["code"] for answer in refused} == {"engine_overloaded"}
+    assert all(answer.headers["retry-after"] == "5" for answer in refused)
+    assert min(answer.elapsed.total_seconds() for answer in refused) < 0.5
+
+
+def test_a_gateway_that_ends_finishes_its_streams_and_takes_no_more(tmp_path: Path) -> None:
+    begun, lines = threading.Event(), []
+
+    def listen(gate: Front) -> None:
+        with gate.client() as client, client.stream("POST", CHAT, json={**BODY, "stream": True, "max_tokens": 30}) as s:
+            for line in s.iter_lines():
+                lines.append(line)
+                begun.set()
+
+    with stand_ins(1, "--tokens-per-s", "20") as engines, front(tmp_path) as gate:
+        gate.set_key("all", "sk-all")
+        gate.set_fleet(fleet(model("m-a")))
+        gate.set_instances({"m-a": [engines[0].port]})
+        with gate.client() as client:
+            eventually(lambda: client.post(CHAT, json=BODY).status_code == 200)
+        probe = f"http://127.0.0.1:{gate.envoy.probe_port}/ready"
+        assert httpx.get(probe, trust_env=False).status_code == 200
+        listening = threading.Thread(target=listen, args=(gate,))
+        listening.start()
+        assert begun.wait(10)
+
+        draining = threading.Thread(target=gate.envoy.drain)
+        draining.start()
+        eventually(lambda: httpx.get(probe, trust_env=False).status_code == 503)
+        with pytest.raises(httpx.ConnectError), gate.client() as client:
+            client.post(CHAT, json=BODY)
+        draining.join(20)
+        listening.join(5)
+
+    assert "data: [DONE]" in lines
+    assert sum(line.startswith("data: {") for line in lines) == 31
+    assert json.loads(lines[0].removeprefix("data: "))["choices"]
