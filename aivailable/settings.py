@@ -109,12 +109,19 @@ class Settings(BaseModel):
     probe_port: int = Field(default=8081, ge=0, le=65535)
     """Port for probes (`/ready`), which need no key; 0 takes a free one."""
 
+    gateway_workers: int = Field(default=2, ge=1, le=64)
+    """Threads of a gateway's Envoy: each brings up to a core's worth of requests, and takes that core."""
+
     tls_certificate: Path | None = None
     """Certificate of the gateway for its clients, PEM with the whole chain; with `tls_key` clients speak HTTPS. Files
     that are replaced are taken over within `tick_s`."""
 
     tls_key: Path | None = None
     """Key of that certificate, PEM without a password."""
+
+    tls_self_signed: bool = False
+    """Each gateway makes a certificate of its own, and clients speak HTTPS that protects against listeners, not against
+    somebody in between: they cannot check it, and our own command line does not."""
 
     tls_ca: Path | None = None
     """Certificates that our own command line trusts when it speaks to the gateway, PEM; default: the system's."""
@@ -185,13 +192,15 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _certificate_with_key(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("AIVAILABLE_TLS_CERTIFICATE and AIVAILABLE_TLS_KEY go together")
+            raise ValueError("AIVAILABLE_TLS_CERTIFICATE and AIVAILABLE_TLS_KEY go together: set both, or neither")
+        if self.tls_certificate and self.tls_self_signed:
+            raise ValueError("AIVAILABLE_TLS_SELF_SIGNED and AIVAILABLE_TLS_CERTIFICATE exclude each other: unset one")
         return self
 
     @property
     def gateway_scheme(self) -> str:
-        """`https` where the gateway has a certificate."""
-        return "http" if self.tls_certificate is None else "https"
+        """`https` where the gateway has a certificate, or makes one."""
+        return "https" if self.tls_certificate or self.tls_self_signed else "http"
 
     @property
     def models_folder(self) -> Path:
@@ -220,7 +229,8 @@ def load(environment: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
-            raise UserError(f"environment: {first['ctx']['error']}", hint="set both, or neither") from error
+            what, _, hint = str(first["ctx"]["error"]).partition(": ")
+            raise UserError(f"environment: {what}", hint=hint) from error
         variable = PREFIX + str(first["loc"][0]).upper()
         raise UserError(
             f"environment: {variable}={first['input']!r}: {first['msg']}", hint=f"unset {variable} or correct it"

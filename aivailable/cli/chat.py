@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import click
 
-from aivailable.cli.connection import connect, endpoint
+from aivailable.cli.connection import connect, endpoint, trust_of
 from aivailable.cli.stop import require_model
 from aivailable.clients.chat import ChatRequest, stream_chat
 from aivailable.controller.fleetstore import read_fleet
@@ -35,8 +35,8 @@ def command(
         messages.append({"role": "user", "content": text})
         request = ChatRequest(model=model, messages=messages, max_tokens=max_tokens, temperature=temperature)
         answer = ""
-        ca = connection.settings.tls_ca
-        for piece in stream_chat(target.base_url, target.key, request, patience_s=PATIENCE_S, ca=ca):
+        trust = trust_of(connection.settings)
+        for piece in stream_chat(target.base_url, target.key, request, patience_s=PATIENCE_S, trust=trust):
             click.echo(piece, nl=False)
             answer += piece
         click.echo()

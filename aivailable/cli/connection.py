@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from aivailable.cli.telling import Teller
+from aivailable.clients.chat import Trust
 from aivailable.clients.consul import ConsulRegistry
 from aivailable.clients.consul_connect import ConsulCertificates
 from aivailable.clients.nomad import NomadCluster, NomadSecrets
@@ -142,6 +143,11 @@ def endpoint(connection: Connection, model: str) -> Endpoint:
         if key.may_use(model):
             return Endpoint(base_url=base_url, key=key.secret)
     raise UserError(f"no key may use the model {model}", hint=f"aivailable keys create NAME --model {model}")
+
+
+def trust_of(settings: Settings) -> Trust:
+    """Which certificate of the gateway our own command line accepts: one that it signed itself cannot be checked."""
+    return Trust(ca=settings.tls_ca, checked=settings.tls_ca is not None or not settings.tls_self_signed)
 
 
 def _base_url(connection: Connection) -> str:

@@ -12,16 +12,17 @@ from types import FrameType
 
 import click
 
-from aivailable.cli.connection import connect, read_settings
+from aivailable.cli.connection import connect, read_settings, trust_of
 from aivailable.cli.console import notes, out
 from aivailable.cli.deploy import refuse_impossible, wait_until_served
 from aivailable.cli.fleet_input import fleet_from_file, read_text
 from aivailable.cli.plan import timed_plan
 from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
-from aivailable.clients.chat import ChatRequest, stream_chat
+from aivailable.clients.chat import ChatRequest, Trust, stream_chat
 from aivailable.controller.fleetstore import read_fleet, write_fleet
 from aivailable.controller.journal import read_decisions
+from aivailable.controller.mesh import without_mesh
 from aivailable.controller.observe import observe
 from aivailable.controller.one_machine import Running, one_machine
 from aivailable.controller.sources import Sources
@@ -53,13 +54,13 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     inventory = inventory_file or examples / "demo-inventory.toml"
     settings = read_settings(_never_real(ctx.obj))
     nodes = load_nodes(read_text(inventory), where=str(inventory))
-    fleet = fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings, progress=Teller()))
+    fleet = without_mesh(fleet_from_file(fleet_file or examples / "demo.toml", Sources(settings, progress=Teller())))
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
     notes.print()
     with _one_interrupt(), one_machine(nodes, settings) as running:
         _deploy(running, fleet, settings.deploy_timeout_s)
-        _ask(running, fleet, settings.tls_ca)
+        _ask(running, fleet, trust_of(settings))
         if not once:
             _stay(running, fleet)
     notes.print("Everything this demo started has stopped.")
@@ -110,7 +111,7 @@ def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:
     wait_until_served(running.cluster, running.registry, fleet, before, timeout_s)
 
 
-def _ask(running: Running, fleet: Fleet, ca: Path | None) -> None:
+def _ask(running: Running, fleet: Fleet, trust: Trust) -> None:
     if not fleet.models:
         raise UserError("the fleet has no model to ask", hint="name a fleet file with a model")
     request = ChatRequest(
@@ -123,7 +124,7 @@ def _ask(running: Running, fleet: Fleet, ca: Path | None) -> None:
     click.echo(json.dumps(request.body(stream=True)))
     out.print("\n[bold]Answer[/], from a simulated card, through Envoy")
     patience_s = FIRST_ANSWER_PATIENCE_S
-    for piece in stream_chat(running.base_url, running.key, request, patience_s=patience_s, ca=ca):
+    for piece in stream_chat(running.base_url, running.key, request, patience_s=patience_s, trust=trust):
         click.echo(piece, nl=False)
     click.echo()
 

@@ -9,6 +9,7 @@ from aivailable.cli.connection import connect, require_nomad
 from aivailable.cli.serving import log_to_stderr, stopped_by_signal
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
+from aivailable.gateway.tls import with_own_certificate
 
 
 @click.command("gateway")
@@ -32,19 +33,20 @@ def command(cluster: str | None, directory: Path, name: str | None) -> None:
     require_nomad(connection, "gateway")
     stop = stopped_by_signal()
     directory.mkdir(parents=True, exist_ok=True)
+    settings = with_own_certificate(connection.settings, directory)
     own_name = name or socket.gethostname()
     feeder = Feeder(
         connection.registry,
         connection.secrets,
         directory,
-        connection.settings,
+        settings,
         certificates=connection.certificates,
         name=own_name,
     )
     feeder.publish_first(stop)
     if stop.is_set():
         return
-    with Envoy(directory, connection.settings) as envoy:
+    with Envoy(directory, settings) as envoy:
         feeder.run(stop)
         envoy.drain()
         feeder.count_last()

@@ -42,8 +42,16 @@ class ChatRequest:
         return body
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Which certificates will do: of the authorities in `ca` (default: the system's), or any if not `checked`."""
+
+    ca: Path | None = None
+    checked: bool = True
+
+
 def stream_chat(
-    base_url: str, key: str, request: ChatRequest, *, patience_s: float = 0.0, ca: Path | None = None
+    base_url: str, key: str, request: ChatRequest, *, patience_s: float = 0.0, trust: Trust | None = None
 ) -> Iterator[str]:
     """The pieces of the answer as they come.
 
@@ -54,7 +62,7 @@ def stream_chat(
         key: The API key.
         request: What to ask.
         patience_s: How long to go on asking while no instance answers, seconds.
-        ca: Certificates to trust in place of the system's.
+        trust: Which certificates are good enough; by default those of the system's authorities.
 
     Raises:
         UserError: The gateway refuses the request (4xx), in its words.
@@ -65,7 +73,7 @@ def stream_chat(
     while True:
         begun = False
         try:
-            for piece in _answer(base_url, key, request, ca):
+            for piece in _answer(base_url, key, request, trust or Trust()):
                 begun = True
                 yield piece
         except RetryableError:
@@ -76,11 +84,11 @@ def stream_chat(
             return
 
 
-def _answer(base_url: str, key: str, request: ChatRequest, ca: Path | None) -> Iterator[str]:
+def _answer(base_url: str, key: str, request: ChatRequest, trust: Trust) -> Iterator[str]:
     timeout = httpx2.Timeout(TOKEN_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         with (
-            httpx2.Client(timeout=timeout, trust_env=False, verify=_trust(ca)) as client,
+            httpx2.Client(timeout=timeout, trust_env=False, verify=_context(trust)) as client,
             client.stream(
                 "POST",
                 f"{base_url}/chat/completions",
@@ -99,11 +107,15 @@ def _answer(base_url: str, key: str, request: ChatRequest, ca: Path | None) -> I
         ) from error
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext:
+def _context(trust: Trust) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=trust.ca)
     except (OSError, ssl.SSLError) as error:
-        raise UserError(f"{ca}: no certificates: {error}", hint="check AIVAILABLE_TLS_CA") from error
+        raise UserError(f"{trust.ca}: no certificates: {error}", hint="check AIVAILABLE_TLS_CA") from error
+    if not trust.checked:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _pieces(response: httpx2.Response) -> Iterator[str]:

@@ -24,12 +24,17 @@ def settle(wanted: Fleet, present: Fleet, snapshot: Snapshot, certificates: Cert
         UserError: It is to have a mesh, and Consul's is off.
     """
     if certificates is None:
-        return replace(wanted, mesh="none") if wanted.meshed else wanted
+        return without_mesh(wanted)
     mesh = wanted.mesh or present.mesh or _possible(snapshot)
     settled = replace(wanted, mesh=mesh)
     if settled.meshed:
         certificates.roots()
     return settled
+
+
+def without_mesh(fleet: Fleet) -> Fleet:
+    """The fleet as a rack of one machine runs it."""
+    return replace(fleet, mesh="none") if fleet.meshed else fleet
 
 
 def _possible(snapshot: Snapshot) -> str:

@@ -19,6 +19,7 @@ from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.state import ENDPOINT_FILE, GATEWAY_DIR, StateFiles
 from aivailable.gateway.envoy import Envoy
 from aivailable.gateway.feeder import Feeder
+from aivailable.gateway.tls import with_own_certificate
 from aivailable.keystore import create_key, read_key
 from aivailable.model.cards import Node
 from aivailable.settings import Settings
@@ -57,6 +58,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
         endpoint_file.unlink(missing_ok=True)
         key = read_key(secrets, KEY_ID) or create_key(secrets, KEY_ID)
         gateway_dir.mkdir(parents=True, exist_ok=True)
+        settings = with_own_certificate(settings, gateway_dir)
         feeder = Feeder(registry, secrets, gateway_dir, settings)
         feeder.publish_once()
         processes = StateFiles(settings.state).processes

@@ -3,10 +3,12 @@
 from aivailable.gateway import usage
 from aivailable.gateway.admin import ADMIN_SOCKET, METRICS_PATH
 from aivailable.gateway.clusters import CLUSTERS_FILE
+from aivailable.gateway.feeder_metrics import FEEDER_SOCKET
 from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_FILE
 from aivailable.gateway.limits import headers_filter, rate_filter
+from aivailable.gateway.naming import model_filters
 from aivailable.gateway.policies import Policies, Resource
-from aivailable.gateway.routes import MODEL_MISSING, MODEL_NAMESPACE, MODEL_UNREADABLE, ROUTES_FILE, ROUTES_NAME
+from aivailable.gateway.routes import ROUTES_FILE, ROUTES_NAME
 from aivailable.gateway.tls import transport_socket
 from aivailable.settings import Settings
 
@@ -15,10 +17,8 @@ NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 STREAM_IDLE_TIMEOUT = "600s"
 """Longest silence on a stream, unless its model's route says another."""
 
-JSON_TYPES = {"regex": r"(?i)application/json(\s*;.*)?"}
-"""With or without a character set: clients and llama.cpp name one."""
-
 ADMIN = "admin"
+FEEDER = "feeder"
 
 _HCM = f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager"
 
@@ -30,7 +30,7 @@ def bootstrap(settings: Settings, policies: Policies, *, http_port: int, probe_p
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": _file_source(CLUSTERS_FILE)},
         "static_resources": {
-            "clusters": [_admin()],
+            "clusters": [_on_socket(ADMIN, ADMIN_SOCKET), _on_socket(FEEDER, FEEDER_SOCKET)],
             "listeners": [
                 _listener(
                     "http",
@@ -68,7 +68,7 @@ def _http_manager(policies: Policies) -> Resource:
         "codec_type": "AUTO",
         "server_name": "aivailable",
         "rds": {"route_config_name": ROUTES_NAME, "config_source": _file_source(ROUTES_FILE)},
-        "http_filters": _filters(),
+        "http_filters": _filters(policies),
         "access_log": [
             {
                 "name": "envoy.access_loggers.file",
@@ -89,7 +89,7 @@ def _http_manager(policies: Policies) -> Resource:
     }
 
 
-def _filters() -> list[Resource]:
+def _filters(policies: Policies) -> list[Resource]:
     """In order: preflights need no key; no body is read without one; rights are judged when the model is known.
 
     `header_to_metadata` makes Envoy choose the route anew once it is known whose key it is: `/v1/models` differs.
@@ -118,24 +118,8 @@ def _filters() -> list[Resource]:
         },
         headers_filter(),
         rate_filter(),
-        {
-            "name": "envoy.filters.http.json_to_metadata",
-            "typed_config": {
-                "@type": f"{HTTP}.json_to_metadata.v3.JsonToMetadata",
-                "request_rules": {
-                    "allow_content_types_regex": JSON_TYPES,
-                    "rules": [
-                        {
-                            "selectors": [{"key": "model"}],
-                            "on_present": {"metadata_namespace": MODEL_NAMESPACE, "key": "model", "type": "STRING"},
-                            "on_missing": _model(MODEL_MISSING),
-                            "on_error": _model(MODEL_UNREADABLE),
-                        }
-                    ],
-                },
-                "response_rules": {"allow_content_types_regex": JSON_TYPES, "rules": usage.response_rules()},
-            },
-        },
+        *model_filters(policies),
+        usage.json_filter(),
         usage.stream_filter(),
         {"name": "envoy.filters.http.rbac", "typed_config": {"@type": f"{HTTP}.rbac.v3.RBAC"}},
         {
@@ -149,25 +133,22 @@ def _filters() -> list[Resource]:
     ]
 
 
-def _model(value: str) -> Resource:
-    return {"metadata_namespace": MODEL_NAMESPACE, "key": "model", "value": value}
-
-
 def _probe_manager() -> Resource:
-    """`/ready` for load balancers and supervisors, `/metrics` for Prometheus: no key, no log."""
+    """`/ready` for load balancers and supervisors, `/metrics` and `/metrics/feeder` for Prometheus: no key, no log."""
     is_ready = {"name": ":path", "string_match": {"exact": "/ready"}}
     is_get = {"name": ":method", "string_match": {"exact": "GET"}}
     metrics = {
         "match": {"path": "/metrics", "headers": [is_get], "query_parameters": []},
         "route": {"cluster": ADMIN, "regex_rewrite": {"pattern": {"regex": "^.*$"}, "substitution": METRICS_PATH}},
     }
+    feeder = {"match": {"path": "/metrics/feeder", "headers": [is_get]}, "route": {"cluster": FEEDER}}
     return {
         "@type": _HCM,
         "stat_prefix": "probes",
         "server_name": "aivailable",
         "route_config": {
             "name": "probes",
-            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [metrics]}],
+            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [metrics, feeder]}],
         },
         "http_filters": [
             {
@@ -183,14 +164,14 @@ def _probe_manager() -> Resource:
     }
 
 
-def _admin() -> Resource:
-    """Envoy's own admin interface, for its counters alone."""
+def _on_socket(name: str, path: str) -> Resource:
+    """What listens on a Unix socket in the gateway's directory: Envoy's own admin interface, and the feeder."""
     return {
-        "name": ADMIN,
+        "name": name,
         "type": "STATIC",
         "load_assignment": {
-            "cluster_name": ADMIN,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": ADMIN_SOCKET}}}}]}],
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
         },
     }
 

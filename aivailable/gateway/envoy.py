@@ -90,13 +90,7 @@ class Envoy:
         (self._directory / ADMIN_SOCKET).unlink(missing_ok=True)
         with (self._directory / "envoy.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    envoy_command(),
-                    *("--config-path", "bootstrap.json"),
-                    *("--concurrency", "1"),
-                    *("--log-level", "warning"),
-                    "--disable-hot-restart",
-                ],
+                [envoy_command(), *arguments(self._settings)],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -163,6 +157,16 @@ class Envoy:
     def _last_words(self) -> str:
         lines = (self._directory / "envoy.log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_TAIL_LINES:]) or "it printed nothing"
+
+
+def arguments(settings: Settings) -> list[str]:
+    """What Envoy is started with, in its directory."""
+    return [
+        *("--config-path", "bootstrap.json"),
+        *("--concurrency", str(settings.gateway_workers)),
+        *("--log-level", "warning"),
+        "--disable-hot-restart",
+    ]
 
 
 def envoy_command() -> str:

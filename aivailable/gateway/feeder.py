@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aivailable.documents import load_fleet
 from aivailable.errors import AivailableError
+from aivailable.gateway.feeder_metrics import serving
 from aivailable.gateway.mesh import Mesh
 from aivailable.gateway.meter import Meter
 from aivailable.gateway.policies import Policies
@@ -52,10 +53,12 @@ class Feeder:
         self._certificates = certificates
         self._settings = settings
         self._policies = policies or Policies.read(shipped("envoy"))
+        self._directory = directory
         self._publisher = Publisher(directory)
         self._meter = Meter(registry, directory, name)
         self._now = now
         self._inputs = Inputs()
+        self._read_at_s: dict[str, float] = dict.fromkeys(("registry", "secrets", "files", "certificates"), now())
         self._idle = threading.Event()
 
     def publish_once(self) -> list[str]:
@@ -67,9 +70,16 @@ class Feeder:
             AivailableError: What could not be read, after the rest was written.
         """
         failed: list[AivailableError] = []
-        for read in (self._read_registry, self._read_secrets, self._read_tls, self._read_mesh):
+        stores = {
+            "registry": self._read_registry,
+            "secrets": self._read_secrets,
+            "files": self._read_tls,
+            "certificates": self._read_mesh,
+        }
+        for name, read in stores.items():
             try:
                 self._inputs = read(self._inputs)
+                self._read_at_s[name] = self._now()
             except AivailableError as error:
                 failed.append(error)
         written = self._publish()
@@ -105,7 +115,7 @@ class Feeder:
         else:
             _log.info("no mesh here: engines are reached by plain HTTP")
         read_at_s = 0.0
-        with watching(sources, stop) as wake:
+        with watching(sources, stop) as wake, serving(self._directory, self.stale_s):
             while not stop.is_set():
                 changed = wake.is_set()
                 wake.clear()
@@ -117,6 +127,11 @@ class Feeder:
                 except AivailableError as error:
                     _log.warning("the last good files stay: %s", error)
                 wake.wait(min(METER_S, self._settings.tick_s))
+
+    def stale_s(self) -> dict[str, float]:
+        """How long ago each store could be read last, in seconds; at first, how long it has been tried."""
+        now_s = self._now()
+        return {store: now_s - at_s for store, at_s in self._read_at_s.items()}
 
     def count_last(self) -> None:
         """Count what was answered since `run` ended."""

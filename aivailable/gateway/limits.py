@@ -1,15 +1,20 @@
-"""Requests per minute by key, in Envoy's local rate limit; each gateway allows its share. OpenAI's headers tell it."""
+"""Requests per minute by key, in Envoy's local rate limit; each gateway allows its share. OpenAI's headers tell it.
+
+The filter is discovered (ECDS), as the keys are, and requests of keys without a limit pass by it.
+"""
 
 from aivailable.gateway.keys import CLIENT_HEADER
 from aivailable.gateway.policies import Resource
+from aivailable.gateway.skipping import SKIPPING_TYPE, only_for
 from aivailable.model.service import ApiKey
 
-RATE_FILTER = "envoy.filters.http.local_ratelimit"
+LIMITS_FILE = "limits.json"
+RATE_FILTER = "rate"
 HEADERS_FILTER = "envoy.filters.http.header_mutation"
 
 MINUTE_S = 60
 UNLIMITED = 4_000_000_000
-"""Envoy wants a bucket for requests that no key's limit is about; it is never empty."""
+"""Envoy wants a bucket for requests that no key's limit is about; there are none, and it is never empty."""
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
@@ -18,11 +23,9 @@ _RENAMED = {"limit": "limit-requests", "remaining": "remaining-requests", "reset
 
 
 def rate_filter() -> Resource:
-    """The filter as the listener has it: it limits nothing until the routes say what."""
-    return {
-        "name": RATE_FILTER,
-        "typed_config": {"@type": f"{_FILTERS}.local_ratelimit.v3.LocalRateLimit", "stat_prefix": "rate"},
-    }
+    """The filter as the listener names it."""
+    source = {"resource_api_version": "V3", "path_config_source": {"path": f"./{LIMITS_FILE}"}}
+    return {"name": RATE_FILTER, "config_discovery": {"config_source": source, "type_urls": [SKIPPING_TYPE]}}
 
 
 def headers_filter() -> Resource:
@@ -41,15 +44,13 @@ def headers_filter() -> Resource:
     }
 
 
-def rate_limits(keys: tuple[ApiKey, ...], gateways: int) -> Resource | None:
-    """The limits of all keys that have one, for the virtual host; None where none has.
+def rate_limits(keys: tuple[ApiKey, ...], gateways: int) -> Resource:
+    """The filter's configuration: the limits of all keys that have one.
 
     A bucket holds a minute's share of this gateway and fills evenly.
     """
     limited = [key for key in keys if key.rpm]
-    if not limited:
-        return None
-    return {
+    limit = {
         "@type": f"{_FILTERS}.local_ratelimit.v3.LocalRateLimit",
         "stat_prefix": "rate",
         "filter_enabled": {**_ALWAYS, "runtime_key": "aivailable.rate_enabled"},
@@ -62,6 +63,12 @@ def rate_limits(keys: tuple[ApiKey, ...], gateways: int) -> Resource | None:
             {"entries": [{"key": "client", "value": key.id}], "token_bucket": _bucket(key.rpm, gateways)}
             for key in limited
         ],
+    }
+    extension = {"name": "envoy.filters.http.local_ratelimit", "typed_config": limit}
+    return {
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": RATE_FILTER,
+        "typed_config": only_for(CLIENT_HEADER, [key.id for key in limited], extension),
     }
 
 

@@ -8,6 +8,13 @@ from typing import Any, Self
 Resource = dict[str, Any]
 """An Envoy resource in its JSON form."""
 
+MODEL_HEADER = "x-model"
+"""By which routes are chosen: sent by the client, else set from its body (`envoy/model.lua`)."""
+MODEL_NAMESPACE = "envoy.lb"
+"""Where Envoy's JSON parser puts the model that the script did not see."""
+MODEL_MISSING = "__none__"
+MODEL_UNREADABLE = "__error__"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
@@ -18,9 +25,14 @@ class Policies:
     access_log: Resource
     upstream: Resource
     retry: Resource
+    model: str
+    model_parsed: str
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read them from the folder that ships them."""
         names = ("local_replies", "cors", "access_log", "upstream", "retry")
-        return cls(**{name: json.loads((folder / f"{name}.json").read_text()) for name in names})
+        scripts = {name: (folder / f"{name}.lua").read_text() for name in ("model", "model_parsed")}
+        documents = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+        read: dict[str, Any] = {**documents, **scripts}
+        return cls(**read)

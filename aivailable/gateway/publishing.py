@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aivailable.gateway.clusters import CLUSTERS_FILE, clusters, endpoints_file, load_assignment
 from aivailable.gateway.keys import KEYS_FILE, key_filter
+from aivailable.gateway.limits import LIMITS_FILE, rate_limits
 from aivailable.gateway.mesh import IDENTITY_FILE, TRUST_FILE, Mesh, identity_secret, trust_secret
 from aivailable.gateway.policies import Policies, Resource
 from aivailable.gateway.routes import ROUTES_FILE, route_configuration
@@ -47,7 +48,7 @@ class Inputs:
 def files(inputs: Inputs, settings: Settings, policies: Policies) -> list[File]:
     """All files, in the order to write them when nothing is removed.
 
-    Certificates before the clusters that use them, endpoints before clusters before routes; rights (in the routes)
+    Certificates before the clusters that use them, endpoints before clusters before routes; rights and limits
     before the keys they restrict.
     """
     fleet, keys, instances, mesh = inputs.fleet, inputs.keys, inputs.instances, inputs.mesh
@@ -66,10 +67,9 @@ def files(inputs: Inputs, settings: Settings, policies: Policies) -> list[File]:
         ]
         wanted.append(File(name=CLUSTERS_FILE, resources=clusters(fleet, policies, mesh=mesh is not None)))
     if keys is not None:
-        routes = route_configuration(
-            fleet, keys, settings, policies, over_budget=inputs.over_budget, gateways=inputs.gateways
-        )
+        routes = route_configuration(fleet, keys, settings, policies, over_budget=inputs.over_budget)
         wanted.append(File(name=ROUTES_FILE, resources=[routes]))
+        wanted.append(File(name=LIMITS_FILE, resources=[rate_limits(keys, inputs.gateways)]))
         wanted.append(File(name=KEYS_FILE, resources=[key_filter(keys)], secret=True))
     return wanted
 
@@ -100,7 +100,7 @@ class Publisher:
 
     def has_files(self) -> bool:
         """Whether an earlier run left all that Envoy starts from."""
-        return all((self._directory / name).is_file() for name in (CLUSTERS_FILE, ROUTES_FILE, KEYS_FILE))
+        return all((self._directory / name).is_file() for name in (CLUSTERS_FILE, ROUTES_FILE, LIMITS_FILE, KEYS_FILE))
 
     def _write(self, file: File, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=f".{file.name}.")

@@ -1,7 +1,8 @@
 """RDS: from path and model to a cluster, and every answer that needs no engine.
 
-The order matters, the first match wins. Envoy chooses a route twice: before it has read the body (the body limit comes
-from that one, hence `_unread`) and again when the body's `model` is known.
+Envoy chooses a route twice: before it has read the body (the body limit comes from that one, hence `_unread`) and again
+when the header `x-model` is there. A POST that names a model of the fleet finds that model's routes by one look into a
+table; all others go through the list that answers. In a list the order matters, the first match wins.
 """
 
 import json
@@ -10,18 +11,21 @@ from types import MappingProxyType
 
 from aivailable.gateway.clusters import NOWHERE, cluster_name
 from aivailable.gateway.keys import CLIENT_HEADER
-from aivailable.gateway.limits import RATE_FILTER, rate_limits
-from aivailable.gateway.paths import groups, serves_all, vllm_only
-from aivailable.gateway.policies import Policies, Resource
+from aivailable.gateway.paths import audio, groups, serves_all, vllm_only
+from aivailable.gateway.policies import (
+    MODEL_HEADER,
+    MODEL_MISSING,
+    MODEL_NAMESPACE,
+    MODEL_UNREADABLE,
+    Policies,
+    Resource,
+)
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.service import ApiKey
 from aivailable.settings import Settings
 
 ROUTES_FILE = "routes.json"
 ROUTES_NAME = "models"
-MODEL_NAMESPACE = "envoy.lb"
-MODEL_MISSING = "__none__"
-MODEL_UNREADABLE = "__error__"
 USED_UP = 428
 """Status of the route that refuses a key without tokens; `envoy/local_replies.json` makes it 429 with its own words."""
 
@@ -32,6 +36,8 @@ IDLE_MARGIN_S = 30
 """A stream is given up after all its tries have been."""
 
 MIB = 1024 * 1024
+AUDIO_LIMIT_MIB = 25
+"""OpenAI's own limit for a file to transcribe; with `x-model` bodies are not held back and may be of any size."""
 DIRECT_RESPONSE_BYTES_MAX = MIB
 """Envoy's own limit of 4 KiB is too small for a list of many models."""
 
@@ -49,23 +55,18 @@ def route_configuration(
     policies: Policies,
     *,
     over_budget: Mapping[str, int] = MappingProxyType({}),
-    gateways: int = 1,
 ) -> Resource:
     """The one route configuration of the gateway.
 
     Args:
         fleet: Its models.
-        keys: All keys, for rights and limits.
+        keys: All keys, for their rights.
         settings: The body limit.
         policies: What is the same for every fleet.
         over_budget: Keys that have used up their tokens, and after how many seconds they may ask again.
-        gateways: How many gateways share the requests of a key.
     """
-    routes = [_preflight(), *(_used_up(key, after_s) for key, after_s in sorted(over_budget.items()))]
-    routes += _model_lists(fleet, keys)
-    for at in groups():
-        routes.extend(_path_routes(at, fleet, keys, policies))
-    routes.append(_answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url")))
+    refused = [_used_up(key, after_s) for key, after_s in sorted(over_budget.items())]
+    known = {model.name: [*refused, *_model_routes(model, keys, policies)] for model in fleet.models}
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
         "name": ROUTES_NAME,
@@ -75,17 +76,50 @@ def route_configuration(
                 "name": "models",
                 "domains": ["*"],
                 "request_body_buffer_limit": settings.body_limit_mib * MIB,
-                "typed_per_filter_config": _for_all(keys, policies, gateways),
-                "routes": routes,
+                "typed_per_filter_config": {"envoy.filters.http.cors": policies.cors},
+                **_by_model(known, [_preflight(), *refused, *_answers(fleet, keys)]),
             }
         ],
     }
 
 
-def _for_all(keys: tuple[ApiKey, ...], policies: Policies, gateways: int) -> Resource:
-    limits = rate_limits(keys, gateways)
-    cors: Resource = {"envoy.filters.http.cors": policies.cors}
-    return {**cors, RATE_FILTER: limits} if limits else cors
+def _by_model(known: Mapping[str, list[Resource]], others: list[Resource]) -> Resource:
+    """The table: method, then model, then a list. Envoy takes no empty table."""
+    if not known:
+        return {"routes": others}
+    rest = {"action": _list(others)}
+    models = {name: {"action": _list(routes)} for name, routes in known.items()}
+    post = {"matcher": {"matcher_tree": _table(MODEL_HEADER, models), "on_no_match": rest}}
+    return {"matcher": {"matcher_tree": _table(":method", {"POST": post}), "on_no_match": rest}}
+
+
+def _table(header: str, found: Resource) -> Resource:
+    config = {"@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": header}
+    return {"input": {"name": "header", "typed_config": config}, "exact_match_map": {"map": found}}
+
+
+def _list(routes: list[Resource]) -> Resource:
+    config = {"@type": "type.googleapis.com/envoy.config.route.v3.RouteList", "routes": routes}
+    return {"name": "routes", "typed_config": config}
+
+
+def _model_routes(model: ModelSpec, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:
+    """What a POST that names this model may mean."""
+    error = _error(f"The engine of the model `{model.name}` does not serve this URL.", code="unknown_url")
+    return [
+        *([] if serves_all(model) else [_answer(vllm_only(), 404, error)]),
+        *(_to_model(at, model, keys, policies) for at in (*groups(), audio())),
+        _unknown_url(),
+    ]
+
+
+def _answers(fleet: Fleet, keys: tuple[ApiKey, ...]) -> list[Resource]:
+    """Everything else: lists of models, and what is wrong with a request that names no model of the fleet."""
+    routes = _model_lists(fleet, keys)
+    for at in groups():
+        routes += _path_answers(at, "application/json")
+    routes += _path_answers(audio(), "multipart/form-data", limit_mib=AUDIO_LIMIT_MIB)
+    return [*routes, _unknown_url()]
 
 
 def _used_up(key_id: str, after_s: int) -> Resource:
@@ -97,32 +131,33 @@ def _used_up(key_id: str, after_s: int) -> Resource:
     return {**route, "response_headers_to_add": [*_ANSWER_HEADERS, retry]}
 
 
-def _path_routes(at: Resource, fleet: Fleet, keys: tuple[ApiKey, ...], policies: Policies) -> list[Resource]:
+def _path_answers(at: Resource, content_type: str, *, limit_mib: int | None = None) -> list[Resource]:
     no_model = _error("you must provide a model parameter", param="model")
-    unreadable = _error("the body is not valid JSON, or content-type is not application/json", param="model")
+    unreadable = _error(f"the body is not valid, or its content-type is not {content_type}", param="model")
     not_post = {"name": ":method", "string_match": {"exact": "POST"}, "invert_match": True}
     return [
         _answer({**at, "headers": [not_post]}, 405, _error("Use POST.", code="method_not_allowed")),
-        *(_not_served(model.name) for model in fleet.models if "path" not in at and not serves_all(model)),
-        *(_to_model(at, model, keys, policies) for model in fleet.models),
-        _answer(_on_model(at, MODEL_MISSING), 400, no_model),
-        _answer(_on_model(at, MODEL_UNREADABLE), 400, unreadable),
-        _unknown_model(at),
-        _unread(at),
+        _answer({**at, "headers": [_model_is(MODEL_MISSING)]}, 400, no_model),
+        _answer({**at, "headers": [_model_is(MODEL_UNREADABLE)]}, 400, unreadable),
+        *_unknown_model(at),
+        _unread(at, content_type, limit_mib),
         _answer(at, 400, no_model),
     ]
 
 
-def _not_served(model: str) -> Resource:
-    error = _error(f"The engine of the model `{model}` does not serve this URL.", code="unknown_url")
-    return _answer(_on_model(vllm_only(), model), 404, error)
+def _unknown_url() -> Resource:
+    return _answer({"prefix": "/"}, 404, _error("Unknown request URL.", code="unknown_url"))
+
+
+def _model_is(name: str) -> Resource:
+    return {"name": MODEL_HEADER, "string_match": {"exact": name}}
 
 
 def _to_model(at: Resource, model: ModelSpec, keys: tuple[ApiKey, ...], policies: Policies) -> Resource:
     tries_s = (policies.retry["num_retries"] + 1) * model.idle_timeout_s
     route: Resource = {
         "name": model.name,
-        "match": _on_model(at, model.name),
+        "match": at,
         "route": {
             "cluster": cluster_name(model.name),
             "timeout": "0s",
@@ -155,12 +190,22 @@ def _only(clients: list[str]) -> Resource:
     }
 
 
-def _unknown_model(at: Resource) -> Resource:
-    message = "The model `%DYNAMIC_METADATA(envoy.lb:model)%` does not exist or you do not have access to it."
+def _unknown_model(at: Resource) -> list[Resource]:
+    """By its name as the JSON parser read it, where that one did; the header may hold it percent-encoded."""
+    parsed = {"filter": MODEL_NAMESPACE, "path": [{"key": "model"}], "value": {"present_match": True}}
+    named = {"name": MODEL_HEADER, "present_match": True}
+    return [
+        _unknown({**at, "dynamic_metadata": [parsed]}, f"%DYNAMIC_METADATA({MODEL_NAMESPACE}:model)%"),
+        _unknown({**at, "headers": [named]}, f"%REQ({MODEL_HEADER})%"),
+    ]
+
+
+def _unknown(match: Resource, name: str) -> Resource:
+    message = f"The model `{name}` does not exist or you do not have access to it."
     return {
         "name": OTHER,
         "response_headers_to_add": _ANSWER_HEADERS,
-        "match": {**at, "dynamic_metadata": [_model_is({"present_match": True})]},
+        "match": match,
         "direct_response": {
             "status": 404,
             "body_format": {
@@ -171,7 +216,7 @@ def _unknown_model(at: Resource) -> Resource:
     }
 
 
-def _unread(at: Resource) -> Resource:
+def _unread(at: Resource, content_type: str, limit_mib: int | None) -> Resource:
     """The route before the body is read; its cluster has no endpoints, so that nothing can pass by it."""
     has_body = {
         "name": "content-length",
@@ -179,12 +224,13 @@ def _unread(at: Resource) -> Resource:
         "invert_match": True,
         "treat_missing_header_as_empty": True,
     }
-    is_json = {"name": "content-type", "string_match": {"prefix": "application/json", "ignore_case": True}}
-    return {
+    readable = {"name": "content-type", "string_match": {"prefix": content_type, "ignore_case": True}}
+    route = {
         "name": OTHER,
-        "match": {**at, "headers": [is_json, has_body]},
+        "match": {**at, "headers": [readable, has_body]},
         "route": {"cluster": NOWHERE, "timeout": "0s"},
     }
+    return {**route, "request_body_buffer_limit": limit_mib * MIB} if limit_mib else route
 
 
 def _preflight() -> Resource:
@@ -224,14 +270,6 @@ def _entry(name: str) -> Resource:
 
 def _get(path: str) -> Resource:
     return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
-
-
-def _on_model(at: Resource, model: str) -> Resource:
-    return {**at, "dynamic_metadata": [_model_is({"string_match": {"exact": model}})]}
-
-
-def _model_is(value: Resource) -> Resource:
-    return {"filter": MODEL_NAMESPACE, "path": [{"key": "model"}], "value": value}
 
 
 def _answer(match: Resource, status: int, body: Resource) -> Resource:

@@ -1,14 +1,21 @@
 """TLS towards clients: the certificate as a secret in a file of Envoy's, so that a renewed one needs no restart."""
 
+import logging
+import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 from aivailable.errors import UserError
 from aivailable.gateway.policies import Resource
+from aivailable.model.service import GATEWAY_SERVICE
 from aivailable.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 TLS_FILE = "tls.json"
 TLS_SECRET = "clients"  # noqa: S105 - the name of a resource
+OWN_DAYS = 825
 _TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 
@@ -28,6 +35,34 @@ def transport_socket(settings: Settings) -> Resource | None:
             },
         },
     }
+
+
+def with_own_certificate(settings: Settings, directory: Path) -> Settings:
+    """The settings with a certificate made here, where they ask for one; that of an earlier run goes on.
+
+    Raises:
+        UserError: There is no `openssl` to make it with.
+    """
+    if not settings.tls_self_signed:
+        return settings
+    chain, key = directory / "self-signed.pem", directory / "self-signed.key"
+    if not chain.is_file() or not key.is_file():
+        _make(chain, key, settings.gateway_address)
+        _log.warning("%s: a self-signed certificate was made; clients cannot check it", chain)
+    return settings.model_copy(update={"tls_certificate": chain, "tls_key": key, "tls_self_signed": False})
+
+
+def _make(chain: Path, key: Path, address: str) -> None:
+    names = f"DNS:{GATEWAY_SERVICE}.service.consul,DNS:localhost,DNS:{socket.gethostname()},IP:{address}"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(chain), "-days", str(OWN_DAYS), "-subj", f"/CN={GATEWAY_SERVICE}"]
+    try:
+        subprocess.run([*command, "-addext", f"subjectAltName={names}"], check=True, capture_output=True, umask=0o077)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"no self-signed certificate could be made: {error}",
+            hint="install openssl on this node, or give AIVAILABLE_TLS_CERTIFICATE and _TLS_KEY",
+        ) from error
 
 
 def certificate(settings: Settings) -> Resource | None:

@@ -4,8 +4,7 @@ Nothing of it is on the way of a request through Python: Envoy's filters read JS
 counts, and `meter` reads the counters now and then.
 """
 
-from aivailable.gateway.policies import Resource
-from aivailable.gateway.routes import MODEL_NAMESPACE
+from aivailable.gateway.policies import MODEL_HEADER, Resource
 
 NAMESPACE = "aivailable.usage"
 CLIENT_NAMESPACE = "aivailable"
@@ -39,6 +38,9 @@ FIELDS = {
 was read from the cache), whole or in the events of a stream; and llama.cpp's `timings`, which it sends with every
 stream (its `prompt_n` leaves the cached tokens out). vLLM is started with `--enable-force-include-usage`."""
 
+JSON_TYPES = {"regex": r"(?i)application/json(\s*;.*)?"}
+"""With or without a character set: clients and llama.cpp name one."""
+
 _CLIENT = f"%DYNAMIC_METADATA({CLIENT_NAMESPACE}:client)%"
 _STATS = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 
@@ -53,6 +55,17 @@ def response_rules() -> list[Resource]:
         for name, paths in FIELDS.items()
         for path in paths
     ]
+
+
+def json_filter() -> Resource:
+    """The filter that reads whole answers."""
+    return {
+        "name": "envoy.filters.http.json_to_metadata",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+            "response_rules": {"allow_content_types_regex": JSON_TYPES, "rules": response_rules()},
+        },
+    }
 
 
 def stream_filter() -> Resource:
@@ -149,8 +162,7 @@ def _metadata(name: str, value: Resource, *, when_missing: bool) -> Resource:
 
 def _answered() -> Resource:
     """An engine's whole answer: 200, and the request named a model."""
-    named = {"filter": MODEL_NAMESPACE, "path": [{"key": "model"}], "value": {"present_match": True}}
-    return _all([_ok(), {"metadata_filter": {"matcher": named, "match_if_key_not_found": False}}])
+    return _all([_ok(), {"header_filter": {"header": {"name": MODEL_HEADER, "present_match": True}}}])
 
 
 def _ok() -> Resource:

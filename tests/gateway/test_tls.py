@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from aivailable.errors import UserError
-from aivailable.gateway.tls import certificate
+from aivailable.gateway.tls import certificate, with_own_certificate
 from aivailable.settings import Settings, load
 from tests.gateway.front import Front, front
 from tests.processes import eventually, stand_ins
@@ -97,6 +97,19 @@ def test_a_renewed_certificate_needs_no_restart_and_a_broken_one_changes_nothing
     eventually(lambda: shows(gate, chain))
     assert gate.envoy.pid == pid
     assert (gate.state / "gateway" / "tls.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_certificate_of_its_own_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
+    asked = Settings(tls_self_signed=True)
+    made, again = with_own_certificate(asked, tmp_path), with_own_certificate(asked, tmp_path)
+
+    assert asked.gateway_scheme == made.gateway_scheme == "https"
+    assert certificate(made) == certificate(again) is not None
+    assert made.tls_key is not None
+    assert made.tls_key.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UserError, match="exclude each other"):
+        load({"AIVAILABLE_TLS_SELF_SIGNED": "1", "AIVAILABLE_TLS_CERTIFICATE": "a", "AIVAILABLE_TLS_KEY": "b"})
+    assert with_own_certificate(Settings(), tmp_path) == Settings()
 
 
 def settings(chain: Path, key: Path) -> Settings:
