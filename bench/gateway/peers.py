@@ -12,6 +12,8 @@ from bench.gateway.processes import free_port, running
 
 ENVIRONMENTS = Path(__file__).parents[2] / ".bench"
 PACKAGES = {"vllm-router": "vllm-router", "smg": "smg", "litellm": "litellm[proxy]"}
+SAME = {"vllm-router-rr": "vllm-router"}
+"""Rows that run another row's program."""
 MASTER_KEY = KEY
 
 Peer = Callable[[Path, tuple[int, ...]], AbstractContextManager[tuple[int, int]]]
@@ -21,6 +23,7 @@ def missing(name: str) -> str:
     """Why a peer cannot be run here; empty when it can."""
     if name == "haproxy":
         return "" if shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin") else "haproxy is not installed"
+    name = SAME.get(name, name)
     try:
         _program(name)
     except subprocess.CalledProcessError as error:
@@ -29,14 +32,19 @@ def missing(name: str) -> str:
 
 
 @contextmanager
-def vllm_router(folder: Path, ports: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """VLLM's router, with its default policy and threads."""
+def vllm_router(folder: Path, ports: tuple[int, ...], *options: str) -> Iterator[tuple[int, int]]:
+    """The router of the vLLM project with its defaults: it knows caches, for which an engine renders each prompt."""
     port, folder = free_port(), _made(folder)
     workers = [f"http://127.0.0.1:{p}" for p in ports]
     command = [_program("vllm-router"), "--host", "127.0.0.1", "--port", str(port), "--worker-urls", *workers]
-    command += ["--prometheus-port", str(free_port()), "--log-level", "warning"]
+    command += ["--prometheus-port", str(free_port()), "--log-level", "warning", *options]
     with running(command, port, folder / "log") as pid:
         yield pid, port
+
+
+def vllm_router_rr(folder: Path, ports: tuple[int, ...]) -> AbstractContextManager[tuple[int, int]]:
+    """The same with the least that it can do: taking turns."""
+    return vllm_router(folder, ports, "--policy", "round_robin")
 
 
 @contextmanager
@@ -119,4 +127,10 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-PEERS: dict[str, Peer] = {"vllm-router": vllm_router, "smg": smg, "haproxy": haproxy, "litellm": litellm}
+PEERS: dict[str, Peer] = {
+    "vllm-router": vllm_router,
+    "vllm-router-rr": vllm_router_rr,
+    "smg": smg,
+    "haproxy": haproxy,
+    "litellm": litellm,
+}
