@@ -93,18 +93,6 @@ class Ring:
     def intentions(self) -> ConsulIntentions:
         return ConsulIntentions(ConsulSettings(address=self.address))
 
-    def rotate(self) -> None:
-        """A new root, as an operator makes one."""
-        made = subprocess.run(
-            ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout"],
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        known = self.consul("GET", "/connect/ca/configuration")
-        config = {**known["Config"], "PrivateKey": made.stdout, "RootCert": ""}
-        self.consul("PUT", "/connect/ca/configuration", {"Provider": "consul", "Config": config})
-
     def log(self, name: str = "envoy.log") -> str:
         return (self.folder / "gateway" / name).read_text()
 

@@ -1,9 +1,6 @@
 """Mutual TLS between gateway and engines: who is let through, who is not, and certificates that change meanwhile."""
 
 import shutil
-import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aivailable.clients.consul_connect import ConsulCertificates
 from aivailable.gateway.mesh import IDENTITY_FILE, TRUST_FILE
 from aivailable.model.service import ENGINE_SERVICE, GATEWAY_SERVICE
-from aivailable.seams import Identity
-from aivailable.settings import ConsulSettings
+from tests.gateway.knocking import forged, identity_of, refused, rotate
 from tests.gateway.ring import CONNECTION_S, Ring, ring, wait_until_served
 from tests.processes import eventually
 
@@ -27,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {' '.join(MISSING)}"),
 ]
 
+HERE = "127.0.0.1"
 LOAD_S = 12.0
 PAUSE_S = 0.02
 """Between two requests of the load: up to 50 a second."""
@@ -44,49 +40,17 @@ def client(mesh: Ring) -> Iterator[httpx.Client]:
         yield opened
 
 
-def refused(port: int, identity: Identity | None, folder: Path) -> bool:
-    """Whether a proxy lets somebody with this identity ask the engine behind it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if identity:
-        pem = folder / "identity.pem"
-        pem.write_text(identity.certificate + identity.key)
-        context.load_cert_chain(pem)
-    try:
-        with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as opened:
-            opened.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            return not opened.recv(4096).startswith(b"HTTP/1.1 200")
-    except (ssl.SSLError, ConnectionError):
-        return True
-
-
-def identity_of(mesh: Ring, service: str) -> Identity:
-    certificates = ConsulCertificates(ConsulSettings(address=mesh.address))
-    try:
-        return certificates.identity(service)
-    finally:
-        certificates.close()
-
-
-def forged(uri: str, folder: Path) -> Identity:
-    """A certificate with the right name, signed by nobody."""
-    key, chain = folder / "forged.key", folder / "forged.pem"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    words += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=llm"]
-    subprocess.run([*words, "-addext", f"subjectAltName=URI:{uri}"], check=True, capture_output=True)
-    return Identity(certificate=chain.read_text(), key=key.read_text(), uri=uri)
-
-
 def test_the_gateway_is_let_through_and_nobody_else(mesh: Ring, client: httpx.Client, tmp_path: Path) -> None:
     engine = mesh.add_engine()
     wait_until_served(mesh, client)
-    own = identity_of(mesh, GATEWAY_SERVICE)
+    own = identity_of(mesh.address, GATEWAY_SERVICE)
 
-    assert not refused(engine.port, own, tmp_path)
-    assert refused(engine.port, None, tmp_path)
-    assert refused(engine.port, forged(own.uri, tmp_path), tmp_path)
-    assert refused(engine.port, identity_of(mesh, "other"), tmp_path)  # of the same authority, with no intention
+    assert not refused(HERE, engine.port, own, tmp_path)
+    assert refused(HERE, engine.port, None, tmp_path)
+    assert refused(HERE, engine.port, forged(own.uri, tmp_path), tmp_path)
+    assert refused(
+        HERE, engine.port, identity_of(mesh.address, "other"), tmp_path
+    )  # of the same authority, with no intention
     with pytest.raises(httpx.RemoteProtocolError):  # a proxy speaks no plain HTTP
         httpx.get(f"http://127.0.0.1:{engine.port}/health", trust_env=False)
 
@@ -134,7 +98,7 @@ def test_rotations_under_load_fail_no_request(mesh: Ring, client: httpx.Client) 
     loading.start()
     try:
         for rotations in (1, 2):
-            mesh.rotate()
+            rotate(mesh.address)
             eventually(
                 lambda wanted=before + rotations: mesh.log(TRUST_FILE).count("BEGIN CERTIFICATE") == wanted,  # type: ignore[misc] # a default binds the loop's value
                 timeout_s=10,

@@ -240,6 +240,18 @@ class Rack:
         for name in [name for name in self.processes if name.endswith(f"-{node}")]:
             self.processes.pop(name).wait(STOP_S)
 
+    def freeze(self, node: str) -> None:
+        """All processes of a node stand still, as if its machine hung: its kernel goes on answering."""
+        for pid in self.pids(node):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self, node: str) -> None:
+        """They go on."""
+        for pid in self.pids(node):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
     def pids(self, node: str) -> list[int]:
         """The processes of a node: those in its namespace, and tasks with a network of their own."""
         found = subprocess.run(
