@@ -1,5 +1,6 @@
 """The front on a real cluster: mutual TLS to every engine, rotations, what dies under load, drains, secrets."""
 
+import json
 import os
 import signal
 import socket
@@ -103,9 +104,9 @@ def test_engines_are_reached_by_mutual_tls_and_in_no_other_way(life: Life, tmp_p
     assert refused(address, port, identity_of(life.rack.consul, "other"), tmp_path)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://{address}:{port}/health", trust_env=False, timeout=5)
-    with socket.socket() as past, pytest.raises(OSError):
+    with socket.socket() as past:
         past.settimeout(2)
-        past.connect((address, 8000))
+        assert past.connect_ex((address, 8000)) != 0
     intentions = ConsulIntentions(ConsulSettings(address=life.rack.consul))
     try:
         intentions.set(GATEWAY_SERVICE, ENGINE_SERVICE, allow=False)
@@ -201,13 +202,11 @@ def test_a_gateway_that_ends_cuts_no_stream(life: Life, key: str) -> None:
 
 
 def test_secrets_stand_nowhere_that_others_read(life: Life, key: str) -> None:
-    private = identity_of(life.rack.consul, GATEWAY_SERVICE).key.splitlines()[1]
-    words = [key.encode(), private.encode()]
-    node = gateways(life)[0]
-    folder = life.rack.folder / node
+    own = list(life.rack.folder.rglob("local/gateway/mesh_identity.json"))
+    assert [path.stat().st_mode & 0o777 for path in own] == [0o600] * 2
+    secrets = [json.loads(path.read_text())["resources"][0]["tls_certificate"]["private_key"] for path in own]
+    words = [key.encode(), *(secret["inline_string"].splitlines()[1].encode() for secret in secrets)]
 
-    own = [path for path in folder.rglob("mesh_identity.json") if "local/gateway" in str(path)]
-    assert [path.stat().st_mode & 0o777 for path in own] == [0o600]
     found = [
         path
         for path in life.rack.folder.rglob("*")
