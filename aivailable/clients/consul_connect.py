@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consul.callback import CB
-from consul.exceptions import ConsulException
+from consul.exceptions import ACLPermissionDenied, ConsulException
 
 from aivailable.clients.consul_api import ConsulApi
 from aivailable.errors import AivailableError, UserError
@@ -97,8 +97,9 @@ class ConsulIntentions:
         try:
             self._api.consul.connect.intentions.upsert(source, destination, action=action)
         except ConsulException as error:
-            # Before 1.9 there were no intentions by name: it takes the name for an id.
-            if "UUID" not in str(error):
+            # Before 1.9 there were no intentions by name: it takes the word `exact` for an id, and with ACLs on lets
+            # nobody write that one. A token that may not write the other form either is refused there.
+            if "UUID" not in str(error) and not isinstance(error, ACLPermissionDenied):
                 raise
             self._set_by_id("post", INTENTIONS_PATH, source, destination, action)
 

@@ -110,8 +110,8 @@ def _program(name: str) -> str:
         subprocess.CalledProcessError: It cannot be installed.
     """
     environment = ENVIRONMENTS / name
-    program = environment / "bin" / name
-    if not program.is_file():
+    stamp = environment / "installed"
+    if not stamp.is_file():
         ENVIRONMENTS.mkdir(exist_ok=True)
         print(f"installing {PACKAGES[name]} into .bench/{name} …", file=sys.stderr, flush=True)
         for command in (
@@ -119,7 +119,8 @@ def _program(name: str) -> str:
             [str(environment / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", PACKAGES[name]],
         ):
             subprocess.run(command, check=True, capture_output=True, text=True)
-    return str(program)
+        stamp.touch()
+    return str(environment / "bin" / name)
 
 
 def _made(folder: Path) -> Path:

@@ -336,6 +336,16 @@ def test_once_ends_after_the_answer_and_leaves_nothing_running(tmp_path: Path) -
     assert running(str(tmp_path)) == []
 
 
+def test_the_demo_speaks_https_with_a_certificate_of_its_own(tmp_path: Path) -> None:
+    once = Demo(tmp_path, {"AIVAILABLE_TLS_SELF_SIGNED": "true"}, "--once")
+
+    assert once.process.wait(40) == 0, once.log.read_text()
+    said = once.log.read_text()
+    assert "The capital of France is Paris." in said
+    assert "POST https://127.0.0.1:" in said
+    assert "a self-signed certificate was made; clients cannot check it" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_half_way_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     """SIGHUP is what a closed terminal sends."""

@@ -50,7 +50,10 @@ mkdir {folder}/upper {folder}/work {folder}/root
 mount -t overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work overlay {folder}/root
 cd {folder}/root
 mount -t proc proc proc
+mkdir {folder}/proc
+mount -t proc proc {folder}/proc
 mount -o bind,ro proc/sys proc/sys
+mount --bind {folder}/proc/sys/net proc/sys/net
 mount -t sysfs sysfs sys
 mount -t tmpfs run run
 mount -t tmpfs tmp tmp

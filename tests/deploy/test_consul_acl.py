@@ -152,7 +152,7 @@ def test_up_deploy_and_an_answer(secured: tuple[Host, str]) -> None:
     for job in ("aivailable-controller", "aivailable-gateway", "llm-model-0-12345678"):
         host.run("nomad", "job", "stop", "-purge", job)
     status(host, manager, "DELETE", "/kv/aivailable/?recurse=true")
-    token = _token(host, manager, "-policy-name", "aivailable-user")
+    token = _token(host, manager, "-policy-name", "aivailable-user", "-policy-name", "aivailable-operator")
 
     def aivailable(*words: str) -> str:
         return host.ok("aivailable", *words, CONSUL_HTTP_TOKEN=token, NO_COLOR="1")
@@ -161,6 +161,7 @@ def test_up_deploy_and_an_answer(secured: tuple[Host, str]) -> None:
     aivailable("deploy", str(ROOT / "examples" / "demo.toml"), "--yes")
     asked = ("chat", "smollm2-135m-instruct", "What is the capital of France?", "--temperature", "0")
     assert "Paris" in aivailable(*asked)
+    assert "by mutual TLS" in aivailable("status")
 
 
 def test_a_job_of_somebody_else_gets_no_rights(secured: tuple[Host, str]) -> None:

@@ -1,6 +1,7 @@
 """What dies and what follows: a node with no controller alive, the leader during a deploy, Consul, Nomad's server."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ pytestmark = [
 ]
 
 KILLED_S = 25.0
+CONNECTION_S = 30.0
+"""envoy/upstream.json: max_connection_duration."""
 
 
 @pytest.fixture
@@ -132,11 +135,19 @@ def test_traffic_goes_on_without_consul_and_without_nomads_server(life: Life, tm
     for name in ("consul-server", "nomad-server"):
         life.rack.kill(name)
     try:
-        for _ in range(20):
+        # Longer than a connection to an engine lasts: its proxy has to let new ones in meanwhile.
+        begun = time.monotonic()
+        while time.monotonic() < begun + CONNECTION_S + 10:
             assert {status(life, node, key) for node in gateways} == {200}
         (envoy, *_) = life.pids(gateways[0], "envoy --config-path")
         os.kill(envoy, signal.SIGKILL)
         eventually(lambda: status(life, gateways[0], key) == 200, timeout_s=20)
+        (gateway,) = life.pids(gateways[0], "gateway --directory")
+        os.kill(gateway, signal.SIGKILL)
+        eventually(lambda: life.pids(gateways[0], "gateway --directory") not in ([], [gateway]), timeout_s=20)
+        eventually(lambda: status(life, gateways[0], key) == 200, timeout_s=30)
+        stale = httpx.get(f"http://{life.rack.address(gateways[0])}:8081/metrics/feeder", trust_env=False).text
+        assert re.search(r'stale_seconds\{store="registry"\} [1-9]', stale), stale
     finally:
         life.rack.start_consul("server")
         life.rack.start_nomad("server")

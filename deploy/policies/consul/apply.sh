@@ -39,7 +39,7 @@ role() {
 
 # bind TYPE NAME SELECTOR: which identities get it; there already, it is left alone.
 bind() {
-  if ! consul acl binding-rule list -method "$method" | grep -qF "$3"; then
+  if ! consul acl binding-rule list -method "$method" | sed -n 's/^ *Selector: *//p' | grep -qxF -- "$3"; then
     consul acl binding-rule create -method "$method" -bind-type "$1" -bind-name "$2" -selector "$3" >/dev/null
   fi
   say "binding rule for $2"
@@ -58,6 +58,7 @@ say "auth method $method"
 bind service '${value.nomad_service}' '"nomad_service" in value'
 bind role aivailable-controller '"nomad_service" not in value and value.nomad_job_id == "aivailable-controller"'
 bind role aivailable-gateway '"nomad_service" not in value and value.nomad_job_id == "aivailable-gateway"'
+bind service llm-engine '"nomad_service" not in value and value.nomad_job_id matches "^llm-" and value.nomad_task == "mesh"'
 bind role aivailable-engine '"nomad_service" not in value and value.nomad_job_id matches "^llm-"'
 consul acl token update -id anonymous -merge-policies -policy-name aivailable-anonymous >/dev/null
 say "DNS answers llm.service.consul without a token"
