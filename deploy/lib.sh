@@ -89,7 +89,8 @@ cni_folder() {
   for folder in /opt/cni/bin /usr/lib/cni /usr/libexec/cni; do
     [ ! -x "$root$folder/bridge" ] || { printf '%s' "$folder" && return; }
   done
-  [ -z "$client" ] || say "note: no CNI plugins here; a mesh needs the package containernetworking-plugins" >&2
+  [ -z "$client" ] || say "note: no CNI plugins here: engines will listen on the host's loopback, not in a network of \
+their own; the package is containernetworking-plugins" >&2
   printf /opt/cni/bin
 }
 

@@ -138,6 +138,8 @@ write_node() {
     cp "$simulated" "$scratch/new" && put 644 "$inventory"
   fi
   cni=$(cni_folder)
+  [ -z "$client" ] || [ -x "$root/usr/bin/curl" ] ||
+    say "note: no /usr/bin/curl here; engines in a mesh are checked by it" >&2
   everywhere="127.0.0.1 $address" http=127.0.0.1
   [ "$address" != 127.0.0.1 ] || everywhere=127.0.0.1
   [ -z "$open_api" ] || http=$everywhere

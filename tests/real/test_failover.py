@@ -146,8 +146,9 @@ def test_traffic_goes_on_without_consul_and_without_nomads_server(life: Life, tm
         os.kill(gateway, signal.SIGKILL)
         eventually(lambda: life.pids(gateways[0], "gateway --directory") not in ([], [gateway]), timeout_s=20)
         eventually(lambda: status(life, gateways[0], key) == 200, timeout_s=30)
-        stale = httpx.get(f"http://{life.rack.address(gateways[0])}:8081/metrics/feeder", trust_env=False).text
-        assert re.search(r'stale_seconds\{store="registry"\} [1-9]', stale), stale
+        metrics = f"http://{life.rack.address(gateways[0])}:8081/metrics/feeder"
+        stale = re.compile(r'stale_seconds\{store="registry"\} [1-9]')
+        eventually(lambda: stale.search(httpx.get(metrics, trust_env=False, timeout=10).text), timeout_s=20)
     finally:
         life.rack.start_consul("server")
         life.rack.start_nomad("server")
