@@ -64,12 +64,14 @@ class Feeder:
     def publish_once(self) -> list[str]:
         """Read the stores and write what changed; gives the names of the files written.
 
-        Each store is read although another cannot be: endpoints go on changing while no key can be read.
+        Each store is read although another cannot be, and what follows from it is written before the next is asked:
+        endpoints go on changing while no key can be read, or while asking for them takes long.
 
         Raises:
             AivailableError: What could not be read, after the rest was written.
         """
         failed: list[AivailableError] = []
+        written: list[str] = []
         stores = {
             "registry": self._read_registry,
             "secrets": self._read_secrets,
@@ -82,7 +84,7 @@ class Feeder:
                 self._read_at_s[name] = self._now()
             except AivailableError as error:
                 failed.append(error)
-        written = self._publish()
+            written += self._publish()
         if failed:
             raise failed[0]
         return written

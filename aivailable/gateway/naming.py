@@ -21,12 +21,16 @@ def model_filters(policies: Policies) -> list[Resource]:
     """In order; after them the header `x-model` names a model, or nobody could find one."""
     return [
         _script("model", policies.model),
-        {
-            "name": "envoy.filters.http.match_delegate",
-            "typed_config": unless_present(MODEL_HEADER, _parser()),
-        },
-        _script("model_parsed", policies.model_parsed),
+        _unless_known(_parser()),
+        _unless_known(_script("model_parsed", policies.model_parsed)),
     ]
+
+
+def _unless_known(extension: Resource) -> Resource:
+    return {
+        "name": "envoy.filters.http.match_delegate",
+        "typed_config": unless_present(MODEL_HEADER, extension),
+    }
 
 
 def _parser() -> Resource:

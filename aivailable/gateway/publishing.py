@@ -60,7 +60,8 @@ def files(inputs: Inputs, settings: Settings, policies: Policies) -> list[File]:
         wanted.append(File(name=IDENTITY_FILE, resources=[identity_secret(mesh)], secret=True))
     if fleet is None:
         return wanted
-    if instances is not None:
+    # Engines in the mesh and no certificate yet: better the endpoints of an earlier run than none.
+    if instances is not None and (mesh or not any(instance.meshed for instance in instances)):
         wanted += [
             File(name=endpoints_file(m.name), resources=[load_assignment(m.name, instances, mesh=mesh is not None)])
             for m in fleet.models

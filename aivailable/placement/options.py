@@ -88,8 +88,8 @@ class Options:
     def spec_of(self, order: int, engine: Engine, *, simulated: bool) -> ReplicaSpec:
         """What a replica of this variant is asked to be.
 
-        Without a `[cluster]` section a simulated rack runs plain processes and a real one containers, both without
-        mesh.
+        Without a `[cluster]` section a simulated rack runs plain processes and a real one containers. The mesh is
+        settled when a fleet is written; one that was written without stays without.
         """
         key = (order, engine, simulated)
         if key not in self._specs:

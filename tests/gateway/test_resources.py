@@ -71,6 +71,13 @@ def test_a_model_that_no_key_may_use_lets_nobody_in() -> None:
     assert '"exact": ""' in json.dumps(rules[0])
 
 
+def test_while_no_certificate_is_known_the_endpoints_of_an_earlier_run_stay() -> None:
+    inputs = Inputs(fleet=examples.FLEET, keys=examples.KEYS, instances=examples.INSTANCES)
+    names = [file.name for file in files(inputs, examples.SETTINGS, examples.POLICIES)]
+
+    assert names == [ROUTES_FILE, "limits.json", KEYS_FILE]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.from_regex(MODEL_NAME, fullmatch=True).filter(slug), max_size=5, unique_by=slug))
 def test_every_route_leads_to_a_cluster_that_is_published(names: list[str]) -> None:

@@ -286,6 +286,16 @@ def test_a_driver_that_the_node_lacks_is_told() -> None:
     assert only_unplaced(made).reasons[0].text == "the node has no healthy task driver `docker`"
 
 
+def test_a_node_without_cni_plugins_takes_no_engine_with_a_network_of_its_own() -> None:
+    nodes = tuple(replace(n, bridge=False) for n in rack().nodes)
+
+    reasons = only_unplaced(plan(fleet(model(), mesh="bridge"), Snapshot(nodes=nodes))).reasons
+    assert [(reason.rule, reason.text) for reason in reasons] == [
+        ("mesh", 'the node has no CNI plugins, which mesh = "bridge" needs')
+    ]
+    assert plan(fleet(model(), mesh="host"), Snapshot(nodes=nodes)).placements
+
+
 def test_memory_that_others_hold_is_not_given_away() -> None:
     taken = tuple(replace(n, cards=tuple(replace(c, foreign_mib=c.total_mib) for c in n.cards)) for n in rack().nodes)
 
