@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 class Envoy:
     """Runs Envoy on the files of one directory for as long as the context lasts.
 
-    Envoy has a session of its own, so that Ctrl-C in a terminal reaches us first and we stop things in order.
+    Envoy has a session of its own, so that Ctrl-C in a terminal reaches us first and we stop things in order. It does
+    not outlive us: one that nobody feeds any more would hold the port against the next gateway.
     `started` is told the pid of each process, so that whoever outlives us can end it.
     """
 
@@ -90,7 +91,7 @@ class Envoy:
         (self._directory / ADMIN_SOCKET).unlink(missing_ok=True)
         with (self._directory / "envoy.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [envoy_command(), *arguments(self._settings)],
+                [*_dies_with_us(), envoy_command(), *arguments(self._settings)],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -167,6 +168,12 @@ def arguments(settings: Settings) -> list[str]:
         *("--log-level", "warning"),
         "--disable-hot-restart",
     ]
+
+
+def _dies_with_us() -> list[str]:
+    """What makes the kernel end Envoy when this process is killed; nothing where util-linux is missing."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "TERM"] if program else []
 
 
 def envoy_command() -> str:

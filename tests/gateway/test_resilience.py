@@ -1,6 +1,8 @@
 """What clients are spared: silent engines, full queues, a gateway that ends; and what the gateway keeps to itself."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import httpx
 import pytest
 
 from tests.gateway.front import Front, front
-from tests.processes import StandIn, eventually, stand_ins
+from tests.processes import ROOT, StandIn, eventually, stand_ins
 from tests.samples import fleet, model
 
 pytestmark = pytest.mark.envoy
@@ -63,6 +65,19 @@ def test_more_requests_than_may_wait_are_refused_at_once(gate: Front) -> None:
     assert {answer.json()["error"]["code"] for answer in refused} == {"engine_overloaded"}
     assert all(answer.headers["retry-after"] == "5" for answer in refused)
     assert min(answer.elapsed.total_seconds() for answer in refused) < 0.5
+
+
+def test_envoy_does_not_outlive_its_feeder(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from tests.gateway.front import front\n"
+        "with front(Path(sys.argv[1])) as gate: print(gate.envoy.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=ROOT, stdout=subprocess.PIPE) as feeder:
+        assert feeder.stdout is not None
+        envoy = Path("/proc", feeder.stdout.readline().decode().strip())
+        assert "envoy" in (envoy / "cmdline").read_text()
+        feeder.kill()
+    eventually(lambda: not envoy.exists() or "envoy" not in (envoy / "cmdline").read_text())
 
 
 def test_a_gateway_that_ends_finishes_its_streams_and_takes_no_more(tmp_path: Path) -> None:
