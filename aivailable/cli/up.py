@@ -28,9 +28,9 @@ def command(cluster: str | None, copies: int | None) -> None:
     connection = connect(cluster)
     nomad = require_nomad(connection, "up")
     wanted = copies or copies_for(connection.cluster.snapshot())
-    register(nomad, connection.settings, copies=wanted)
     if write_intentions(ConsulIntentions(connection.settings.consul)):
         notes.print("intentions written: gateways may speak to engines, nobody else may")
+    register(nomad, connection.settings, copies=wanted)
     notes.print(f"registered {CONTROLLER_JOB} and {GATEWAY_JOB}, {wanted} of each")
     try:
         look = _follow(connection, wanted)
