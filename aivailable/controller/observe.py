@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from aivailable.controller.measuring import merge_measured, read_measurements
 from aivailable.model.replica import Replica, ReplicaState
-from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, Instance
+from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, LEAVING_PREFIX, Instance
 from aivailable.model.snapshot import Snapshot
 from aivailable.seams import Cluster, Registry
 
@@ -15,7 +15,17 @@ _RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
     """What is, now: the cluster's nodes and replicas with the registry's word on health, files and sizes."""
     snapshot = merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
-    return merge_measured(merge_cached(snapshot, registry.keys(CACHE_PREFIX)), read_measurements(registry))
+    snapshot = merge_leaving(merge_cached(snapshot, registry.keys(CACHE_PREFIX)), registry.keys(LEAVING_PREFIX))
+    return merge_measured(snapshot, read_measurements(registry))
+
+
+def merge_leaving(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:
+    """The nodes with whether their work is to move off, from keys `<prefix><node>`."""
+    leaving = {key.removeprefix(LEAVING_PREFIX) for key in keys}
+    if not leaving:
+        return snapshot
+    nodes = (replace(n, leaving=True) if n.name in leaving else n for n in snapshot.nodes)
+    return replace(snapshot, nodes=tuple(nodes))
 
 
 def merge_cached(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:

@@ -63,8 +63,9 @@ class Card:
 class Node:
     """One machine with cards, as Nomad sees it.
 
-    `ready`: Nomad hears from it. `eligible`: it may take new work (not draining). `drivers`: Nomad task drivers
-    found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI plugins);
+    `ready`: Nomad hears from it. `eligible`: it may take new work (not draining). `leaving`: its work is to move off,
+    and it takes none (`aivailable drain`). `silent`: Consul does not hear from it any more. `drivers`: Nomad task
+    drivers found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI plugins);
     true when unknown. `cached`: sha256 of model files it already holds.
     """
 
@@ -74,6 +75,8 @@ class Node:
     rack: str = ""
     ready: bool = True
     eligible: bool = True
+    leaving: bool = False
+    silent: bool = False
     vendor_plugin: str = ""
     drivers: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
