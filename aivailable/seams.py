@@ -33,8 +33,14 @@ class Cluster(Protocol):
             RetryableError: The cluster knows already that it has no place for it (a real one asks first).
         """
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job; an unknown id is no error. Its id can be used again; its slices, when its tasks have ended."""
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job; an unknown id is no error. Its id can be used again; its slices, when its tasks have ended.
+
+        With `index` only if the job is still the one of that `Replica.index`, judged by the cluster itself.
+
+        Raises:
+            RetryableError: The job has been registered anew since, and was left alone.
+        """
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""

@@ -39,6 +39,7 @@ LOG_TAIL_BYTES = 16_384
 PROGRESS_TIMEOUT_S = 2.0
 
 _EXISTS = re.compile(r"Enforcing job modify index 0: job already exists")
+_CHANGED = re.compile(r"Enforcing job modify index \d+: job (exists with conflicting job modify index|does not exist)")
 _VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
 Document = Mapping[str, Any]
 
@@ -68,7 +69,10 @@ class NomadCluster:
                 by_job[allocation["JobID"]].append(allocation)
         by_id = {node.id: node for node in nodes}
         replicas = [
-            replica_of(job["ID"], job["Meta"], by_job[job["ID"]], by_id, stopped=job["Stop"])
+            replace(
+                replica_of(job["ID"], job["Meta"], by_job[job["ID"]], by_id, stopped=job["Stop"]),
+                index=job["JobModifyIndex"],
+            )
             for job in jobs
             if (job.get("Meta") or {}).get("model")
         ]
@@ -164,14 +168,32 @@ class NomadCluster:
             if existing.get("Stop"):
                 self.register(job, index=existing["JobModifyIndex"])
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job; an unknown id is no error.
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job; an unknown id is no error. With `index` only while that is still the job's modify index.
 
         It is not purged: Nomad 2.0 forgets the allocations of a purged job at once and gives out their slices while
         their tasks still run to the end of their kill timeout. Nomad's own garbage collection removes it hours later;
         until then its events and logs can be read, and its id can be used again.
+
+        Nomad's DELETE knows no condition, so a conditional stop registers the same job as a stopped one.
+
+        Raises:
+            RetryableError: The job has been registered anew since.
         """
-        self._api.delete(f"/v1/job/{quote(job_id)}")
+        if index is None:
+            self._api.delete(f"/v1/job/{quote(job_id)}")
+            return
+        job = self._api.get(f"/v1/job/{quote(job_id)}")
+        if job is None or job["Stop"]:
+            return
+        try:
+            self.register({**job, "Stop": True}, index=index)
+        except AivailableError as error:
+            if not _CHANGED.search(error.message):
+                raise
+            raise RetryableError(
+                f"job {job_id} was registered anew since it was looked at", hint="it is planned anew with that change"
+            ) from error
 
     def replace(self, job_id: str, text: str) -> None:
         """Register a job given as HCL text, or update the one of that id; allocations that need not change run on.

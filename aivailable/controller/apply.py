@@ -27,8 +27,8 @@ def apply(
     `leading` is asked before each action: who leads no longer leaves the rest to the one who does.
 
     The first half of a move is its start: the next plan stops the old replica when the new one serves. What waits for
-    another job to end is left to the plan that is made when it has. Applying the same plan twice is harmless, because
-    a job that exists is left as it is.
+    another job to end is left to the plan that is made when it has. Applying the same plan twice, or long after it was
+    made, is harmless: a job that exists is left as it is, and one registered anew since is not stopped.
     """
     ready = (action for action in plan.actions if not action.waits_for)
     return tuple(_carry_out(action, cluster, settings) for action in ready if leading())
@@ -38,7 +38,7 @@ def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
     text = describe(action)
     try:
         if isinstance(action, Stop):
-            cluster.stop(action.replica.job)
+            cluster.stop(action.replica.job, index=action.replica.index or None)
         else:
             job = render(action.placement, settings)
             cluster.submit(job.id, job.text)
