@@ -14,6 +14,7 @@ from typing import Protocol
 from aivailable.controller.apply import Outcome, apply
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.journal import Decision, record
+from aivailable.controller.leading import Fitness
 from aivailable.controller.measuring import Measurer
 from aivailable.controller.observe import observe
 from aivailable.errors import AivailableError, RetryableError
@@ -25,6 +26,9 @@ from aivailable.placement import Planner
 from aivailable.seams import Cluster, Lease, Registry
 from aivailable.settings import Settings
 from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
+
+PATIENCE_TICKS = 3
+"""For how many ticks a leader that cannot reach the cluster goes on trying before it leaves the lock to another."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class Controller:
         self._registry = registry
         self._settings = settings
         self._now = now
+        self._fitness = Fitness(cluster.snapshot, PATIENCE_TICKS * settings.tick_s)
         self._told: set[tuple[str, int, str]] = set()
 
     def step(self, lease: Lease | None = None) -> Plan:
@@ -105,7 +110,7 @@ class Controller:
         return made
 
     def run(self, stop: threading.Event) -> None:
-        """Lead while the lock is held, until `stop` is set."""
+        """Lead while the lock is held and the cluster can be reached, until `stop` is set."""
         sources: dict[str, Changed] = {
             "cluster": self._cluster.changed,
             "fleet": partial(self._registry.key_changed, FLEET_KEY),
@@ -113,6 +118,9 @@ class Controller:
         }
         with watching(sources, stop) as wake:
             while not stop.is_set():
+                if not self._fitness.fit():
+                    stop.wait(WATCH_TIMEOUT_S)
+                    continue
                 try:
                     with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as lease:
                         if lease.held():
@@ -126,16 +134,19 @@ class Controller:
         _log.info("leading")
         self._watcher.leads(leading=True)
         self._told = set()
-        while not stop.is_set() and lease.held():
+        self._fitness.begins()
+        while not stop.is_set() and lease.held() and not self._fitness.unfit:
             wake.clear()
             try:
                 self.step(lease)
+                self._fitness.worked()
             except AivailableError as error:
                 _log.warning("the loop goes on after: %s", error)
+                self._fitness.failed(error)
             except Exception:  # noqa: BLE001 - the reason follows
                 # The loop's edge: an error of ours in one round must not end the repair of everything else.
                 _log.exception("the loop goes on after an error that should not happen")
-            wake.wait(self._settings.tick_s)
+            wake.wait(0 if self._fitness.unfit else self._settings.tick_s)
         self._watcher.leads(leading=False)
         _log.info("leading no longer")
 
