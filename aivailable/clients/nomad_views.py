@@ -26,6 +26,8 @@ Document = Mapping[str, Any]
 
 CNI_BRIDGE = "plugins.cni.version.bridge"
 """The attribute of a node that has the CNI plugins."""
+CONSUL_NAME = "unique.consul.name"
+"""The attribute with the name of the node's Consul agent; gone when that agent is."""
 
 
 def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
@@ -48,6 +50,7 @@ def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
         drivers=tuple(sorted(name for name, driver in (stub.get("Drivers") or {}).items() if driver["Healthy"])),
         meta=dict(meta),
         bridge=not attributes or CNI_BRIDGE in attributes,
+        consul_name="" if (known := attributes.get(CONSUL_NAME, "")) == stub["Name"] else known,
         cards=tuple(sorted(cards, key=lambda card: (card.vendor, card.index, card.uuid))),
     )
 

@@ -102,7 +102,7 @@ class Controller:
         made = self._planner.plan(stored.fleet, snapshot)
         plan_s = time.perf_counter() - begun
         leading = lease.held if lease else lambda: True
-        outcomes = apply(made, self._cluster, self._settings, leading=leading)
+        outcomes = apply(made, self._cluster, self._settings, ended=snapshot.ended, leading=leading)
         overdrawn = self._measurer.look(snapshot, made, lease)
         told = [*map(self._decision, outcomes), *self._unplaced(made), *self._overdrawn(overdrawn)]
         record(self._registry, self._fresh(told), lease=lease)

@@ -15,8 +15,17 @@ _RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
     """What is, now: the cluster's nodes and replicas with the registry's word on health, files and sizes."""
     snapshot = merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
+    snapshot = merge_silent(snapshot, registry.lost_nodes())
     snapshot = merge_leaving(merge_cached(snapshot, registry.keys(CACHE_PREFIX)), registry.keys(LEAVING_PREFIX))
     return merge_measured(snapshot, read_measurements(registry))
+
+
+def merge_silent(snapshot: Snapshot, lost: frozenset[str]) -> Snapshot:
+    """The nodes with whether the registry hears from them, which often notices a loss before the scheduler does."""
+    if not lost:
+        return snapshot
+    nodes = (replace(n, silent=(n.consul_name or n.name) in lost) for n in snapshot.nodes)
+    return replace(snapshot, nodes=tuple(nodes))
 
 
 def merge_leaving(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:

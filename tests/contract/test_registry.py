@@ -124,5 +124,6 @@ def test_the_journal_takes_nothing_from_who_leads_no_longer(registry: Registry) 
     assert read_decisions(registry) == (told,)
 
 
-def test_an_unknown_service_has_no_instances(registry: Registry) -> None:
+def test_an_unknown_service_has_no_instances_and_no_node_is_lost(registry: Registry) -> None:
     assert registry.instances("nobody") == ()
+    assert registry.lost_nodes() == frozenset()
