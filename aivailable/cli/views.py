@@ -7,11 +7,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aivailable.controller.apply import describe
+from aivailable.controller.apply import describe, model_of
 from aivailable.controller.history import Happened
 from aivailable.model.cards import Node
 from aivailable.model.fleet import Fleet
-from aivailable.model.plan import Action, CardUse, Plan, Stop, Unplaced
+from aivailable.model.plan import CardUse, Plan, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import Hole, Survival
@@ -39,7 +39,7 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
         listed.add_column(justify="right", no_wrap=True)
         listed.add_column(overflow="fold")
         for number, action in enumerate(plan.actions, 1):
-            listed.add_row(f"  {number}.", f"{_model_of(action)}: {describe(action)}")
+            listed.add_row(f"  {number}.", f"{model_of(action)}: {describe(action)}")
         parts.append(listed)
     elif not plan.unplaced and not plan.deferred:
         parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
@@ -134,10 +134,6 @@ def card_names(replica: Replica, snapshot: Snapshot) -> str:
     """The names of the cards a replica uses."""
     cards = [snapshot.card(uuid) for uuid in replica.cards]
     return ", ".join(card.name for card in cards if card)
-
-
-def _model_of(action: Action) -> str:
-    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def _unplaced_view(unplaced: Unplaced) -> RenderableType:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from aivailable.controller.measuring import merge_measured, read_measurements
+from aivailable.controller.verdicts import read_failures
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, LEAVING_PREFIX, Instance
 from aivailable.model.snapshot import Snapshot
@@ -16,7 +17,9 @@ def observe(cluster: Cluster, registry: Registry) -> Snapshot:
     """What is, now: the cluster's nodes and replicas with the registry's word on health, files and sizes."""
     snapshot = merge_health(cluster.snapshot(), registry.instances(ENGINE_SERVICE))
     snapshot = merge_leaving(merge_cached(snapshot, registry.keys(CACHE_PREFIX)), registry.keys(LEAVING_PREFIX))
-    return merge_measured(snapshot, read_measurements(registry))
+    snapshot = merge_measured(snapshot, read_measurements(registry))
+    failed = read_failures(registry)
+    return replace(snapshot, failed=failed) if failed else snapshot
 
 
 def merge_leaving(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:
