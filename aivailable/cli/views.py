@@ -14,7 +14,7 @@ from aivailable.model.fleet import Fleet
 from aivailable.model.plan import CardUse, Plan, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import Hole, Survival
+from aivailable.placement import Hole, Survival, given_up, in_force, plan
 
 BAR_WIDTH = 10
 """Blocks of one bar; with it every table of cards fits 80 columns."""
@@ -84,6 +84,21 @@ def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
             table.add_row(model.name, "-", Text("not placed", style="red"), "-", "see `aivailable plan`", "-")
     notes = [Text(f"  {r.model} #{r.replica}: {r.note}", style="yellow") for r in rows if r.note]
     return Group(table, *notes)
+
+
+def missing_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+    """What the fleet asks for and does not get, one line each: no room, a turn to wait for, a version given up."""
+    made = plan(fleet, snapshot)
+    lines = []
+    back = {m.name for m in in_force(fleet, snapshot.failed).models if m.variants}
+    for model, failures in given_up(fleet, snapshot.failed).items():
+        then = "back at the version before" if model in back else "nothing of it can run"
+        lines.append(Text(f"  {model}: given up, {failures[0].reason}; {then}", style="red"))
+    for unplaced in made.unplaced:
+        why = "; ".join(f"{r.text}{_on_cards(r.count)}" for r in unplaced.reasons) or "there are no cards"
+        lines.append(Text(f"  {unplaced.model}: {unplaced.count} not placed: {why}", style="yellow"))
+    lines += [Text(f"  {d.model}: {d.count} later: {d.why}", style="yellow") for d in made.deferred]
+    return Group(*lines)
 
 
 def nodes_view(snapshot: Snapshot) -> RenderableType:
