@@ -12,10 +12,10 @@ from functools import partial
 from typing import Protocol
 
 from aivailable.controller.apply import Outcome, apply
-from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.fleetstore import FleetReader
 from aivailable.controller.journal import Decision, record
 from aivailable.controller.measuring import Measurer
-from aivailable.controller.observe import observe
+from aivailable.controller.observe import Observer
 from aivailable.errors import AivailableError, RetryableError
 from aivailable.model.plan import Plan, Stop, Unplaced
 from aivailable.model.replica import Replica
@@ -75,6 +75,8 @@ class Controller:
     ) -> None:
         self._watcher = watcher or Nobody()
         self._planner = Planner()
+        self._fleet = FleetReader(registry)
+        self._observer = Observer(cluster, registry)
         self._measurer = Measurer(cluster, registry, now, in_use)
         self._cluster = cluster
         self._registry = registry
@@ -91,8 +93,8 @@ class Controller:
         Raises:
             AivailableError: A store could not be read or written.
         """
-        stored = read_fleet(self._registry)
-        snapshot = observe(self._cluster, self._registry)
+        stored = self._fleet.read()
+        snapshot = self._observer.look()
         begun = time.perf_counter()
         made = self._planner.plan(stored.fleet, snapshot)
         plan_s = time.perf_counter() - begun

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from aivailable.documents import dump_measurements, load_measurements
 from aivailable.errors import AivailableError
@@ -33,16 +34,34 @@ KEPT = 20
 _log = logging.getLogger(__name__)
 
 
-def read_measurements(registry: Registry) -> tuple[Measurement, ...]:
-    """All measurements; a document that cannot be read counts as none and is written anew in time."""
-    found: list[Measurement] = []
-    for key in registry.keys(MEASURED_PREFIX):
-        try:
-            entry = registry.get(key)
-            found += load_measurements(entry.value, where=f"key {key}") if entry else ()
-        except AivailableError as error:
-            _log.warning("%s", error)
-    return tuple(found)
+class Measurements:
+    """Reads all measurements again and again; a document is parsed anew only when its key's index is another."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._documents: dict[str, tuple[int, tuple[Measurement, ...]]] = {}
+        self._found: tuple[Measurement, ...] = ()
+
+    def read(self) -> tuple[Measurement, ...]:
+        """All measurements; a document that cannot be read counts as none and is written anew in time."""
+        values = self._registry.values(MEASURED_PREFIX)
+        known, self._documents = self._documents, {}
+        for key, entry in values.items():
+            document = known.get(key)
+            self._documents[key] = (
+                document if document and document[0] == entry.index else (entry.index, _readable(key, entry.value))
+            )
+        if self._documents != known:
+            self._found = tuple(m for _, found in self._documents.values() for m in found)
+        return self._found
+
+
+def _readable(key: str, document: bytes) -> tuple[Measurement, ...]:
+    try:
+        return tuple(load_measurements(document, where=f"key {key}"))
+    except AivailableError as error:
+        _log.warning("%s", error)
+        return ()
 
 
 def merge_measured(snapshot: Snapshot, measured: Sequence[Measurement]) -> Snapshot:
@@ -80,15 +99,15 @@ class Measurer:
         Returns:
             Replicas that hold more than they booked on a card, with the MiB they were seen to hold.
         """
+        self._looked &= {replica.alloc for replica in snapshot.replicas}
         known = {m.alloc for m in snapshot.measured} | self._looked
+        unknown = [r for r in snapshot.replicas if r.state is ReplicaState.SERVING and r.alloc not in known]
+        if not unknown:
+            return ()
         placements = {p.spec.job_id(p.replica): p for p in made.placements}
         fresh: list[tuple[Replica, Measurement]] = []
-        for replica in snapshot.replicas:
-            placement = placements.get(replica.job)
-            if replica.state is not ReplicaState.SERVING or replica.alloc in known or placement is None:
-                continue
-            if len(fresh) == LOGS_PER_ROUND:
-                break
+        placed = ((replica, placements[replica.job]) for replica in unknown if replica.job in placements)
+        for replica, placement in islice(placed, LOGS_PER_ROUND):
             if measurement := self._measure(replica, placement, snapshot):
                 fresh.append((replica, measurement))
             self._looked.add(replica.alloc)
