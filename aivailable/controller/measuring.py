@@ -5,7 +5,7 @@ The leader writes, under its lease; every planner reads. One document for each m
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from aivailable.documents import dump_measurements, load_measurements
@@ -63,14 +63,14 @@ def _readable(key: str, document: bytes) -> tuple[Measurement, ...]:
         return ()
 
 
-def merge_measured(snapshot: Snapshot, measured: Sequence[Measurement]) -> Snapshot:
-    """The snapshot with the measurements, and each replica with what it was seen to hold."""
-    by_alloc = {m.alloc: m.total_mib for m in measured}
-    replicas = tuple(
-        replace(replica, measured_mib=by_alloc[replica.alloc]) if by_alloc.get(replica.alloc) else replica
-        for replica in snapshot.replicas
-    )
-    return replace(snapshot, replicas=replicas, measured=tuple(measured))
+def measured_by_allocation(measured: Iterable[Measurement]) -> dict[str, int | None]:
+    """What replicas were seen to hold on one card, in MiB, by allocation."""
+    return {m.alloc: m.total_mib for m in measured}
+
+
+def with_measured(replica: Replica, size_mib: int | None) -> Replica:
+    """The replica with what it was seen to hold."""
+    return replace(replica, measured_mib=size_mib) if size_mib else replica
 
 
 class Measurer:

@@ -1,9 +1,11 @@
 """One snapshot from what the cluster and the registry each know."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
-from aivailable.controller.measuring import Measurements, merge_measured
+from aivailable.controller.measuring import Measurements, measured_by_allocation, with_measured
+from aivailable.model.measurement import Measurement
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, LEAVING_PREFIX, Instance
 from aivailable.model.snapshot import Snapshot
@@ -15,9 +17,10 @@ _RUNNING = (ReplicaState.LOADING, ReplicaState.SERVING)
 class Observer:
     """Looks at one cluster and its registry again and again.
 
-    The rule: where all that is read is equal to what was read before, the snapshot is the one given before; else those
-    of its nodes and replicas that came out equal are still the same objects, for the planner keeps what it worked out
-    by object. That saves work and never hides a change: only equal things stand for each other.
+    The rule: what is made of equal things is not made again. Where all that is read is equal to what was read before,
+    the snapshot is the one given before; else a replica is made anew when the cluster's word on it, its instance or
+    its measured size is another, and nodes that came out equal are still the same objects: the planner keeps what it
+    worked out by object.
     """
 
     def __init__(self, cluster: Cluster, registry: Registry) -> None:
@@ -25,6 +28,7 @@ class Observer:
         self._registry = registry
         self._measurements = Measurements(registry)
         self._read: tuple[object, ...] = ()
+        self._merged: dict[str, tuple[Replica, Instance | None, int | None, Replica]] = {}
         self._snapshot = Snapshot()
 
     def look(self) -> Snapshot:
@@ -39,26 +43,35 @@ class Observer:
         measured = self._measurements.read()
         read = (cluster, instances, cached, leaving, measured)
         if read != self._read:
-            snapshot = merge_leaving(merge_cached(merge_health(cluster, instances), cached), leaving)
-            self._snapshot = _with_known(merge_measured(snapshot, measured), self._snapshot)
+            known = {node.id: node for node in self._snapshot.nodes}
+            nodes = merge_leaving(merge_cached(cluster, cached), leaving).nodes
+            self._snapshot = Snapshot(
+                nodes=tuple(same if (same := known.get(node.id)) == node else node for node in nodes),
+                replicas=self._replicas(cluster.replicas, instances, measured),
+                measured=measured,
+            )
             self._read = read
         return self._snapshot
+
+    def _replicas(
+        self, replicas: tuple[Replica, ...], instances: tuple[Instance, ...], measured: tuple[Measurement, ...]
+    ) -> tuple[Replica, ...]:
+        by_alloc, sizes = by_allocation(instances), measured_by_allocation(measured)
+        found, merged = [], {}
+        for replica in replicas:
+            instance, size = by_alloc.get(replica.alloc), sizes.get(replica.alloc)
+            entry = self._merged.get(replica.job)
+            if entry is None or entry[0] != replica or entry[1] != instance or entry[2] != size:
+                entry = (replica, instance, size, with_measured(with_health(replica, instance), size))
+            merged[replica.job] = entry
+            found.append(entry[3])
+        self._merged = merged
+        return tuple(found)
 
 
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
     """What is, now, for whoever looks once; see `Observer`."""
     return Observer(cluster, registry).look()
-
-
-def _with_known(snapshot: Snapshot, before: Snapshot) -> Snapshot:
-    """A snapshot in which nodes and replicas that are as before are the objects of before."""
-    nodes = {node.id: node for node in before.nodes}
-    replicas = {replica.job: replica for replica in before.replicas}
-    return replace(
-        snapshot,
-        nodes=tuple(known if (known := nodes.get(node.id)) == node else node for node in snapshot.nodes),
-        replicas=tuple(same if (same := replicas.get(r.job)) == r else r for r in snapshot.replicas),
-    )
 
 
 def merge_leaving(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:
@@ -76,19 +89,19 @@ def merge_cached(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:
     for key in keys:
         node, _, sha256 = key.removeprefix(CACHE_PREFIX).rpartition("/")
         cached[node].append(sha256)
-    return replace(snapshot, nodes=tuple(replace(n, cached=tuple(cached.get(n.name, ()))) for n in snapshot.nodes))
+    found = ((node, tuple(cached.get(node.name, ()))) for node in snapshot.nodes)
+    return replace(snapshot, nodes=tuple(n if n.cached == files else replace(n, cached=files) for n, files in found))
 
 
-def merge_health(snapshot: Snapshot, instances: tuple[Instance, ...]) -> Snapshot:
+def by_allocation(instances: Iterable[Instance]) -> dict[str, Instance]:
+    """The instances by the allocation that registered them."""
+    return {instance.meta.get("alloc", ""): instance for instance in instances}
+
+
+def with_health(replica: Replica, instance: Instance | None) -> Replica:
     """The scheduler knows that a task runs and once was healthy; the registry knows whether it is healthy now."""
-    by_alloc = {instance.meta.get("alloc", ""): instance for instance in instances}
-    return replace(snapshot, replicas=tuple(_merge(replica, by_alloc) for replica in snapshot.replicas))
-
-
-def _merge(replica: Replica, by_alloc: dict[str, Instance]) -> Replica:
     if replica.state not in _RUNNING:
         return replica
-    instance = by_alloc.get(replica.alloc)
     if instance is None:
         state = ReplicaState.UNHEALTHY if replica.state is ReplicaState.SERVING else replica.state
         return replace(replica, state=state)

@@ -73,9 +73,8 @@ def _measured(kind: str, where: str, rounds: int) -> dict[str, Any]:
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     print(f"Rounds of the controller ({machine()})")
-    print(
-        f"{'replicas':>8} {'stores':>7} {'round':>14} {'seconds':>22} {'of the processor':>22} {'peak MiB':>9} {'grown':>5}"
-    )
+    columns = f"{'seconds':>22} {'of the processor':>22} {'peak MiB':>9} grown"
+    print(f"{'replicas':>8} {'stores':>7} {'round':>14} {columns}")
     names = {"first": "first", "idle": "nothing to do", "changed": "one changed"}
     for row in rows:
         for kind, name in names.items():

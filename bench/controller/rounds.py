@@ -28,8 +28,9 @@ SETTLE_S = 1.5
 
 
 def measure(cluster: Cluster, registry: Registry, touch: Callable[[], object], rounds: int) -> dict[str, object]:
-    """The first round, `rounds` with nothing to do, and `rounds` after a change each; MiB, and seconds by the clock and
-    of the processor, all threads together.
+    """The first round, 2 x `rounds` with nothing to do, and between them `rounds` after a change each.
+
+    MiB, and seconds twice: by the clock, and of the processor in all threads.
     """
     controller = Controller(cluster, registry, Settings(), watcher=Metrics(dict))
     stop = threading.Event()

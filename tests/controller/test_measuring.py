@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from aivailable.controller.measuring import Measurements, Measurer, merge_measured
+from aivailable.controller.measuring import Measurements, Measurer, with_measured
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.errors import RetryableError
@@ -79,7 +79,7 @@ def test_terms_of_the_log_and_what_the_driver_says(tmp_path: Path) -> None:
     assert (found.weights_mib, found.kv_mib, found.graphs_mib, found.held_mib) == (15_667, 9216, 307, 26_000)
     assert (found.alloc, found.at_s) == (snapshot.replicas[0].alloc, 7.0)
     assert found.conditions.card == "A100"
-    merged = merge_measured(snapshot, [found])
+    merged = replace(snapshot, replicas=(with_measured(snapshot.replicas[0], found.total_mib),), measured=(found,))
     assert merged.replicas[0].measured_mib == 26_000
     assert plan(fleet(model("m", EIGHT_B, context=8192, concurrency=8)), merged).actions == ()
 
