@@ -8,7 +8,7 @@ from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.service import FLEET_KEY
 from aivailable.placement import succeed
-from aivailable.seams import Registry
+from aivailable.seams import KeyValue, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,27 @@ class StoredFleet:
     index: int
 
 
+class FleetReader:
+    """Reads the fleet again and again; its objects are the same ones while its key's index is."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._stored = StoredFleet(Fleet(), 0)
+
+    def read(self) -> StoredFleet:
+        """The present fleet; see `read_fleet`."""
+        entry = self._registry.get(FLEET_KEY)
+        if entry is None or entry.index != self._stored.index:
+            self._stored = _stored(entry)
+        return self._stored
+
+
 def read_fleet(registry: Registry) -> StoredFleet:
     """The present fleet; an empty one where none was ever written."""
-    entry = registry.get(FLEET_KEY)
+    return _stored(registry.get(FLEET_KEY))
+
+
+def _stored(entry: KeyValue | None) -> StoredFleet:
     if entry is None:
         return StoredFleet(Fleet(), 0)
     return StoredFleet(load_fleet(entry.value, where=f"key {FLEET_KEY}"), entry.index)

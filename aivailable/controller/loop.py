@@ -13,11 +13,11 @@ from typing import Protocol
 
 from aivailable.controller.apply import Outcome, apply
 from aivailable.controller.backoff import Backoff
-from aivailable.controller.fleetstore import read_fleet
+from aivailable.controller.fleetstore import FleetReader
 from aivailable.controller.isolating import Planned, plan_each
 from aivailable.controller.journal import Decision, record
 from aivailable.controller.measuring import Measurer
-from aivailable.controller.observe import observe
+from aivailable.controller.observe import Observer
 from aivailable.controller.patience import Patience
 from aivailable.controller.verdicts import Verdicts, with_failures
 from aivailable.errors import AivailableError, RetryableError
@@ -85,6 +85,8 @@ class Controller:
     ) -> None:
         self._watcher = watcher or Nobody()
         self._planner = Planner()
+        self._fleet = FleetReader(registry)
+        self._observer = Observer(cluster, registry)
         self._measurer = Measurer(cluster, registry, now, in_use)
         self._cluster = cluster
         self._registry = registry
@@ -106,8 +108,8 @@ class Controller:
         Raises:
             AivailableError: A store could not be read or written.
         """
-        stored = read_fleet(self._registry)
-        snapshot = self._patience.look(observe(self._cluster, self._registry))
+        stored = self._fleet.read()
+        snapshot = self._patience.look(self._observer.look())
         failed = self._verdicts.look(stored.fleet, snapshot, lease)
         snapshot = with_failures(snapshot, failed)
         begun = time.perf_counter()

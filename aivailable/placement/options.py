@@ -54,6 +54,7 @@ class Options:
         self.least_mib = 0
         self._specs: dict[tuple[int, Engine, bool], ReplicaSpec] = {}
         self._equipment: dict[tuple[int, int, Need], Equipment] = {}
+        self._needs: dict[tuple[int, int], Need | No] = {}
         self._hashes: frozenset[str] | None = None
 
     def learn(self) -> None:
@@ -124,10 +125,12 @@ class Options:
         if order is None:
             return None
         card, variant = cards[0], self.spec.variants[order]
-        answer = self._judge.need(self.spec, variant, card)
+        kind = self._kinds.number(node, card)
+        answer = self._needs.get((order, kind))
+        if answer is None:
+            answer = self._needs[order, kind] = self._judge.need(self.spec, variant, card)
         need = answer if isinstance(answer, Need) else _as_booked(variant, replica, card)
-        slices = card.slices_for(replica.claim_mib[0])
-        option = Option(order, self._kinds.number(node, card), slices, len(cards), need)
+        option = Option(order, kind, card.slices_for(replica.claim_mib[0]), len(cards), need)
         placement = self.place(option, node, cards, replica.replica)
         as_booked = tuple(c.slices_for(mib) for c, mib in zip(cards, replica.claim_mib, strict=True))
         return replace(placement, slices=as_booked, claim_mib=replica.claim_mib, replaces=replica.replaces)
