@@ -16,6 +16,7 @@ from aivailable.controller.backoff import Backoff
 from aivailable.controller.fleetstore import FleetReader
 from aivailable.controller.isolating import Planned, plan_each
 from aivailable.controller.journal import Decision, record
+from aivailable.controller.leading import Fitness
 from aivailable.controller.measuring import Measurer
 from aivailable.controller.observe import Observer
 from aivailable.controller.patience import Patience
@@ -34,6 +35,8 @@ from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
 
 LEAST_PAUSE_S = 0.2
 """Between two looks that nothing announced."""
+PATIENCE_TICKS = 3
+"""For how many ticks a leader that cannot reach the cluster goes on trying before it leaves the lock to another."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +96,7 @@ class Controller:
         self._settings = settings
         self._now = now
         self._clock = clock
+        self._fitness = Fitness(cluster.snapshot, PATIENCE_TICKS * settings.tick_s)
         self._told: set[tuple[str, int, str]] = set()
         self._verdicts = Verdicts(cluster, registry, now)
         self._made: Plan | None = None
@@ -118,7 +122,9 @@ class Controller:
         plan_s = time.perf_counter() - begun
         leading = lease.held if lease else lambda: True
         self._backoff.forget(spec.name for spec in stored.fleet.models)
-        outcomes = apply(made, self._cluster, self._settings, leading=leading, may=self._backoff.may)
+        outcomes = apply(
+            made, self._cluster, self._settings, ended=snapshot.ended, leading=leading, may=self._backoff.may
+        )
         self._backoff.learn(outcomes)
         overdrawn = self._measurer.look(snapshot, made, lease)
         told = [*self._given_up(failed, stored.fleet, snapshot), *map(self._decision, outcomes)]
@@ -128,7 +134,7 @@ class Controller:
         return made
 
     def run(self, stop: threading.Event) -> None:
-        """Lead while the lock is held, until `stop` is set."""
+        """Lead while the lock is held and the cluster can be reached, until `stop` is set."""
         sources: dict[str, Changed] = {
             "cluster": self._cluster.changed,
             "fleet": partial(self._registry.key_changed, FLEET_KEY),
@@ -136,6 +142,9 @@ class Controller:
         }
         with watching(sources, stop) as wake:
             while not stop.is_set():
+                if not self._fitness.fit():
+                    stop.wait(WATCH_TIMEOUT_S)
+                    continue
                 try:
                     with self._registry.lock(LEADER_KEY, timeout_s=WATCH_TIMEOUT_S) as lease:
                         if lease.held():
@@ -149,16 +158,19 @@ class Controller:
         _log.info("leading")
         self._watcher.leads(leading=True)
         self._begin_anew()
-        while not stop.is_set() and lease.held():
+        self._fitness.begins()
+        while not stop.is_set() and lease.held() and not self._fitness.unfit:
             wake.clear()
             try:
                 self.step(lease)
+                self._fitness.worked()
             except AivailableError as error:
                 _log.warning("the loop goes on after: %s", error)
+                self._fitness.failed(error)
             except Exception:  # noqa: BLE001 - the reason follows
                 # The loop's edge: an error of ours in one round must not end the repair of everything else.
                 _log.exception("the loop goes on after an error that should not happen")
-            wake.wait(self._pause_s())
+            wake.wait(0 if self._fitness.unfit else self._pause_s())
         self._watcher.leads(leading=False)
         _log.info("leading no longer")
 

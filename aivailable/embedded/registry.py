@@ -34,6 +34,10 @@ class EmbeddedRegistry:
         del service  # one document holds them all; waking too often is allowed
         return self._files.services.wait(since, timeout_s)
 
+    def lost_nodes(self) -> frozenset[str]:
+        """None: there are no agents that could hear each other, the one agent knows at once."""
+        return frozenset()
+
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
         index, value = self._files.key(key).read()

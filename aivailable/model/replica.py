@@ -80,7 +80,8 @@ class Replica:
     whatever card. `address` is `host:port` of the engine while it is registered, else empty. `replaces` is the job it
     was started to move: that one stops when this one serves. `note` says in words what the state does not (why it
     waits, why it was lost). `forsaken` says why it is to be replaced although it runs, where a clock was needed to tell
-    (it is unhealthy for too long); empty: it is not.
+    (it is unhealthy for too long); empty: it is not. `index` is that of its job's registration, another one after each;
+    0 where it is unknown.
     """
 
     model: str
@@ -102,6 +103,7 @@ class Replica:
     replaces: str = ""
     note: str = ""
     forsaken: str = ""
+    index: int = 0
 
 
 def number_of(job_id: str) -> int:

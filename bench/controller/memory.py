@@ -33,13 +33,13 @@ class MemoryCluster:
         """What is."""
         return self._snapshot
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Nothing is to be started here."""
-        raise AssertionError(f"{job_id} is started: {len(text)} characters")
+        raise AssertionError(f"{job_id} is started: {len(text)} characters, at index {index}")
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
         """Nothing is to be stopped here."""
-        raise AssertionError(f"{job_id} is stopped")
+        raise AssertionError(f"{job_id} is stopped, at index {index}")
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Never."""
@@ -78,6 +78,10 @@ class MemoryRegistry:
         del service
         time.sleep(timeout_s)
         return since
+
+    def lost_nodes(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
 
     def get(self, key: str) -> KeyValue | None:
         """A value."""
