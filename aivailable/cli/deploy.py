@@ -96,7 +96,7 @@ def wait_until_served(
         )
     if last.failed:
         raise PermanentError(
-            "\n".join(line for replica in last.failed for line in _why_it_failed(cluster, replica)),
+            "\n".join(line for replica in last.failed for line in why_it_failed(cluster, replica)),
             hint=_what_helps(last),
         )
     if last.unplaced:
@@ -116,7 +116,7 @@ def _what_helps(last: Progress) -> str:
     return rest
 
 
-def _why_it_failed(cluster: Cluster, replica: Replica) -> list[str]:
+def why_it_failed(cluster: Cluster, replica: Replica) -> list[str]:
     """The reason, and the last lines of the engine's log."""
     tail = cluster.logs(replica.job, tail_lines=LOG_TAIL_LINES)
     return [f"{replica.model} #{replica.replica} does not start: {replica.note}", *(f"  | {line}" for line in tail)]

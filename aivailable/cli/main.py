@@ -28,6 +28,8 @@ VERBS = {
     "usage": "requests and tokens by key, model or day",
     "up": "start AIvailable itself on a real cluster",
     "down": "stop it; fleet and keys stay",
+    "drain": "move a node's work off it, so that it may be switched off",
+    "undrain": "let a node take work again",
     "controller": "the loop; a Nomad job runs it",
     "gateway": "an Envoy and its feeder; a Nomad job runs it",
     "doctor": "what this machine has and what is missing",

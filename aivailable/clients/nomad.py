@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from aivailable.clients.nomad_api import TIMEOUT_S, NomadApi, QueryValue
 from aivailable.clients.nomad_events import EventWatch
+from aivailable.clients.nomad_nodes import NomadNodes
 from aivailable.clients.nomad_views import (
     ENGINE_TASK,
     FETCH_TASK,
@@ -43,11 +44,11 @@ _VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
 Document = Mapping[str, Any]
 
 
-class NomadCluster:
+class NomadCluster(NomadNodes):
     """One Nomad region and namespace; see `aivailable.seams.Cluster`."""
 
     def __init__(self, api: NomadApi) -> None:
-        self._api = api
+        super().__init__(api)
         self._events = EventWatch(api)
         self._details: dict[str, tuple[int, Document]] = {}
 
