@@ -24,7 +24,7 @@ VERBS = {
     "fit": "does this model run on that card, and what would it take",
     "render": "the Nomad jobs of a fleet file, without registering them",
     "fetch": "bring and verify model files",
-    "keys": "make, list, revoke and rotate API keys",
+    "keys": "make, list, revoke, rotate and reissue API keys",
     "usage": "requests and tokens by key, model or day",
     "up": "start AIvailable itself on a real cluster",
     "down": "stop it; fleet and keys stay",
