@@ -56,13 +56,13 @@ class Loss:
     model: str
     before: int
     after: int
-    min_available: int
+    kept_serving: int
     reasons: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """What it means, as a sentence."""
-        below = f", below min_available = {self.min_available}" if self.after < self.min_available else ""
+        below = f", below min_available = {self.kept_serving}" if self.after < self.kept_serving else ""
         down = "goes down" if self.after == 0 else f"is left with {self.after} of {self.before} replicas{below}"
         return f"{self.model} {down}: " + ("; ".join(self.reasons) or "there is no place elsewhere")
 
@@ -73,6 +73,7 @@ def losses(fleet: Fleet, snapshot: Snapshot, made: Plan, node: str) -> tuple[Los
     for model in fleet.models:
         before = sum(r.model == model.name and r.state not in _GONE and bool(r.node) for r in snapshot.replicas)
         after = sum(p.spec.model == model.name and p.node != node for p in made.placements)
+        after += sum(later.count for later in made.deferred if later.model == model.name)
         if after < before:
             reasons = tuple(r.text for u in made.unplaced if u.model == model.name for r in u.reasons)
             found.append(
@@ -80,7 +81,7 @@ def losses(fleet: Fleet, snapshot: Snapshot, made: Plan, node: str) -> tuple[Los
                     model=model.name,
                     before=before,
                     after=after,
-                    min_available=model.min_available,
+                    kept_serving=model.kept_serving,
                     reasons=tuple(dict.fromkeys(reasons)),
                 )
             )
@@ -124,8 +125,10 @@ def stays(snapshot: Snapshot, made: Plan, node: str) -> tuple[Replica, ...]:
             touched.add(action.replica.job)
         if isinstance(action, Start):
             touched.add(action.placement.replaces)
-    here = on_node(snapshot, node)
-    return tuple(r for r in here if r.job not in touched and r.state is not ReplicaState.STOPPING)
+    later = {deferred.model for deferred in made.deferred}
+    moving = (r for r in on_node(snapshot, node) if r.state is ReplicaState.STOPPING or r.model in later)
+    touched.update(r.job for r in moving)
+    return tuple(r for r in on_node(snapshot, node) if r.job not in touched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from aivailable.controller.leaving import losses, own_jobs_at_stake, stays, thought_leaving, without_place
+from aivailable.controller.leaving import look_at, losses, own_jobs_at_stake, stays, thought_leaving, without_place
 from aivailable.model.cards import Node
-from aivailable.model.plan import Plan, Reason, Unplaced
+from aivailable.model.fleet import Where
+from aivailable.model.plan import Deferred, Plan, Reason, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB
 from aivailable.model.snapshot import Snapshot
@@ -47,7 +48,7 @@ def test_a_model_without_a_place_elsewhere_says_what_is_left_and_why() -> None:
     assert (loss.before, loss.after) == (2, 1)
     assert loss.text == "m is left with 1 of 2 replicas, below min_available = 2: needs 1000 MiB"
     assert replace(loss, after=0, reasons=()).text == "m goes down: there is no place elsewhere"
-    assert "below" not in replace(loss, min_available=1).text
+    assert "below" not in replace(loss, kept_serving=1).text
 
 
 def test_a_replica_that_the_plan_leaves_where_it_is_counts_as_lost() -> None:
@@ -81,6 +82,37 @@ def test_a_node_thought_leaving_is_given_nothing_new() -> None:
     (other, *_) = plan(fleet(model()), thought_leaving(rack(), first.node)).placements
 
     assert other.node != first.node
+
+
+def test_what_comes_later_neither_is_lost_nor_stays() -> None:
+    world, made = settled(2)
+    name = made.placements[0].node
+    later = Deferred(model="m", replica=0, why="there is no room for both")
+
+    waits = replace(without(made, name), unplaced=(), deferred=(later,), actions=())
+
+    assert losses(fleet(model(replicas=2)), world.snapshot(), waits, name) == ()
+    assert stays(world.snapshot(), waits, name) == ()
+
+
+def test_a_leaving_node_is_emptied_but_for_what_has_no_place_elsewhere() -> None:
+    """With the planner's own plans, as the controller carries them out."""
+    wanted = fleet(model("wide", replicas=2), model("amd", where=Where(vendor="amd")))
+    world = World(rack())
+    world.settle(wanted)
+    world.change_node("node3", leaving=True, eligible=False)
+    for _ in range(8):
+        for action in plan(wanted, world.snapshot()).actions:
+            world.carry_out(action)
+        assert world.serving("wide") >= 1
+        world.pass_time()
+
+    look = look_at(wanted, world.snapshot(), "node3")
+
+    assert [r.model for r in look.stays] == ["amd"]
+    assert look.settled
+    (loss,) = losses(wanted, world.snapshot(), plan(wanted, world.snapshot()), "node3")
+    assert loss.text.startswith("amd goes down: ")
 
 
 def three() -> Snapshot:
