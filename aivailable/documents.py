@@ -18,6 +18,7 @@ from aivailable.model.fleet import Fleet, Resolved
 from aivailable.model.footprint import Footprint
 from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Plan, Start
+from aivailable.model.service import ApiKey
 from aivailable.model.snapshot import Snapshot
 from aivailable.model.usage import GatewayUsage
 
@@ -29,6 +30,7 @@ _RESOLVED = TypeAdapter(Resolved)
 _USAGE = TypeAdapter(GatewayUsage)
 _FAILED = TypeAdapter(tuple[Failure, ...])
 _MEASURED = TypeAdapter(tuple[Measurement, ...])
+_KEYS = TypeAdapter(tuple[ApiKey, ...])
 
 
 def dump_fleet(fleet: Fleet) -> bytes:
@@ -103,6 +105,30 @@ def load_usage(text: bytes, *, where: str) -> GatewayUsage:
         UserError: Not such a document; `where` names its origin.
     """
     return _load(_USAGE, text, "document of usage", where)
+
+
+def keys_document(keys: Sequence[ApiKey]) -> list[dict[str, Any]]:
+    """API keys with rights and limits as plain values, without their secrets."""
+    document: list[dict[str, Any]] = _KEYS.dump_python(tuple(keys), mode="json", exclude={"__all__": {"secret"}})
+    return document
+
+
+def load_keys(text: bytes, *, where: str) -> tuple[ApiKey, ...]:
+    """API keys from such values in JSON; their secrets are empty.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON: {error}", hint="`aivailable keys list --json` prints one") from error
+    if isinstance(entries, list):
+        entries = [{**entry, "secret": ""} if isinstance(entry, dict) else entry for entry in entries]
+    try:
+        return _KEYS.validate_python(entries)
+    except ValidationError as error:
+        raise _refused("list of keys", where, error) from error
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:

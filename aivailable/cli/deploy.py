@@ -100,7 +100,7 @@ def wait_until_served(
         )
     if last.failed:
         raise PermanentError(
-            "\n".join(line for failure in last.failed for line in _why_it_failed(failure, last)),
+            "\n".join(line for failure in last.failed for line in why_it_failed(failure, last)),
             hint=_what_helps(last),
         )
     if last.unplaced:
@@ -120,7 +120,7 @@ def _what_helps(last: Progress) -> str:
     return rest
 
 
-def _why_it_failed(failure: Failure, last: Progress) -> list[str]:
+def why_it_failed(failure: Failure, last: Progress) -> list[str]:
     """The reason, the last lines of the engine's log, and what goes on."""
     told = [f"{failure.model} does not start as {failure.variant}: {failure.reason}"]
     told += [f"  | {line}" for line in failure.tail]

@@ -116,6 +116,8 @@ def nodes_view(snapshot: Snapshot) -> RenderableType:
 def _node_state(node: Node) -> str:
     if not node.ready:
         return f"{node.name} (down)"
+    if node.leaving:
+        return f"{node.name} (leaving)"
     return node.name if node.eligible else f"{node.name} (draining)"
 
 

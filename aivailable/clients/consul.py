@@ -121,6 +121,10 @@ class ConsulRegistry:
                 return False
             raise
 
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
+        self._ask(lambda: self._consul.kv.delete(key))
+
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""
         return self._index(lambda **wait: self._consul.kv.get(key, **wait), since, timeout_s)

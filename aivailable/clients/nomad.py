@@ -13,6 +13,7 @@ from urllib.parse import quote
 from aivailable.clients.nomad_allocations import ENGINE_TASK, FETCH_TASK, Document, FailedTask, newest_failure
 from aivailable.clients.nomad_api import TIMEOUT_S, NomadApi, QueryValue
 from aivailable.clients.nomad_events import EventWatch
+from aivailable.clients.nomad_nodes import NomadNodes
 from aivailable.clients.nomad_snapshot import NomadReader, Reading
 from aivailable.clients.nomad_views import REPLICA_PREFIX, allocation_events, node_events, used_mib
 from aivailable.errors import AivailableError, RetryableError, UserError
@@ -31,11 +32,11 @@ _CHANGED = re.compile(r"Enforcing job modify index \d+: job (already exists|exis
 _VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
 
 
-class NomadCluster:
+class NomadCluster(NomadNodes):
     """One Nomad region and namespace; see `aivailable.seams.Cluster`."""
 
     def __init__(self, api: NomadApi) -> None:
-        self._api = api
+        super().__init__(api)
         self._events = EventWatch(api)
         self._reader = NomadReader(api)
         self._notes: dict[tuple[str, ReplicaState], str] = {}

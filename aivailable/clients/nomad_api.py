@@ -70,6 +70,11 @@ class NomadApi:
         return self._client.is_closed
 
     @property
+    def settings(self) -> NomadSettings:
+        """How it is spoken to."""
+        return self._settings
+
+    @property
     def where(self) -> str:
         """The address that is spoken to, for messages."""
         return self._where

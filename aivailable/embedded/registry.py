@@ -58,6 +58,10 @@ class EmbeddedRegistry:
             return False
         return self._files.key(key).write(value.decode(errors=_BYTES), expected=index)
 
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
+        self._files.key(key).remove()
+
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""
         return self._files.key(key).wait(since, timeout_s)

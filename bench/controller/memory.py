@@ -41,6 +41,18 @@ class MemoryCluster:
         """Nothing is to be stopped here."""
         raise AssertionError(f"{job_id} is stopped, at index {index}")
 
+    def set_eligibility(self, node: str, *, eligible: bool) -> None:
+        """Nothing is done to nodes here."""
+        raise AssertionError(f"{node} is set eligible: {eligible}")
+
+    def drain(self, node: str, *, deadline_s: float | None) -> None:
+        """Nothing is done to nodes here."""
+        raise AssertionError(f"{node} is drained within {deadline_s} s")
+
+    def running_on(self, node: str) -> tuple[str, ...]:
+        """Nobody asks."""
+        raise AssertionError(f"asked what runs on {node}")
+
     def changed(self, since: int, timeout_s: float) -> int:
         """Never."""
         time.sleep(timeout_s)
@@ -98,6 +110,10 @@ class MemoryRegistry:
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Nothing is to be written here."""
         raise AssertionError(f"{key} is written: {len(value)} bytes, {index}, {lease}")
+
+    def delete(self, key: str) -> None:
+        """Nothing is to be written here."""
+        raise AssertionError(f"{key} is deleted")
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Never."""
