@@ -1,0 +1,35 @@
+"""What the gateways' access logs say of the requests that did not go well."""
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+
+from bench.availability.backend import Gateway
+from bench.availability.records import Record, Result
+
+FLUSH_S = 11.0
+"""Envoy writes its access log every ten seconds; what it held when it was killed is lost."""
+SAID = ("t", "code", "flags", "details", "host", "attempts", "failure", "duration_ms", "first_byte_ms", "bytes_out")
+
+
+def collect(records: Sequence[Record], gateways: Sequence[Gateway]) -> None:
+    """Look up every request that was cut or failed."""
+    wanted = {record.id: record for record in records if record.result is not Result.OK}
+    if not wanted:
+        return
+    time.sleep(FLUSH_S)
+    for number, gateway in enumerate(gateways, 1):
+        for path in gateway.access_log():
+            with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
+                for line in file:
+                    _match(line, number, wanted)
+
+
+def _match(line: str, gateway: int, wanted: dict[str, Record]) -> None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return  # a line that a kill cut
+    if record := wanted.get(entry.get("request_id", "")):
+        record.envoy.append({"gateway": gateway, **{name: entry.get(name) for name in SAID}})
