@@ -25,6 +25,7 @@ from bench.availability.backend import MODELS, Backend
 from bench.availability.chaos import Chaos
 from bench.availability.client import Load, stopwatch
 from bench.availability.embedded import embedded
+from bench.availability.real import real
 from bench.availability.report import Run, report, show
 from bench.availability.schedule import schedule
 from bench.availability.without import MECHANISMS
@@ -60,6 +61,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             "--without works on the embedded cluster only: on a real one the parts are the product's own",
             hint="leave --nomad away",
         )
+    if options.nomad:
+        with real() as running:
+            return measure(running, "nomad", options)
     with _folder(options.keep) as folder, embedded(folder, without=options.without) as backend:
         return measure(backend, "embedded", options)
 
@@ -72,7 +76,7 @@ def measure(backend: Backend, name: str, options: argparse.Namespace) -> dict[st
     """
     asked = arrivals(read_trace(), MODELS, rate=options.rate, seconds=options.seconds, seed=options.seed)
     clock_s = stopwatch()
-    load = Load(ports=[(g.host, g.port) for g in backend.gateways], key=backend.key, clock_s=clock_s)
+    load = Load(gateways=lambda: backend.gateways, key=backend.key, clock_s=clock_s)
     chaos = Chaos(backend=backend, clock_s=clock_s, seconds=options.seconds)
     cpu_s = time.thread_time()
     with chaos.unleashed(schedule(backend.offered, seconds=options.seconds, seed=options.seed)):
@@ -81,7 +85,7 @@ def measure(backend: Backend, name: str, options: argparse.Namespace) -> dict[st
     if chaos.errors:
         raise PermanentError("the benchmark went wrong: " + "; ".join(chaos.errors))
     attribute(load.records, chaos.done)
-    evidence.collect(load.records, backend.gateways)
+    evidence.collect(load.records, backend.access_logs)
     run = Run(
         machine=machine(),
         backend=name,

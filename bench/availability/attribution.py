@@ -21,16 +21,14 @@ def attribute(records: Sequence[Record], faults: Sequence[Done]) -> None:
         if record.result is Result.CUT and not hard:
             record.result, record.why = Result.FAILED, f"stream cut, and no kill explains it: {record.why}"
         found = hard or [fault for fault in faults if _explains(fault, record)]
+        # Who asked the other gateway most likely did so because of the first one: failing engines are hidden by them.
+        found.sort(key=lambda fault: (bool(fault.gateway), fault.begun_s))
         record.fault = found[-1].number if found else None
 
 
 def _explains(fault: Done, record: Record) -> bool:
     """Whether a fault reached a request: in its time, by its gateway or its model."""
-    if fault.gateway is not None and fault.gateway not in {tried.gateway for tried in record.tries}:
-        return False
-    if fault.models and record.arrival.model not in fault.models:
-        return False
-    if fault.gateway is None and not fault.models:
+    if record.arrival.model not in fault.models and fault.gateway not in {tried.gateway for tried in record.tries}:
         return False
     until_s = fault.begun_s + NOTICED_S
     if fault.silent:

@@ -1,16 +1,19 @@
 """What the benchmark wants of a back end: gateways to ask, a look at everything, and blows to deal. Facts only."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import httpx2
+
+from aivailable.devices.slices import booked_mib
 from aivailable.model.fleet import Fleet
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from bench.availability.records import Done
 from bench.availability.schedule import Fault
+from bench.availability.tasks import Task
 
 MODELS = ("model-a", "model-b")
 REPLICAS = 2
@@ -47,18 +50,10 @@ class Blow:
     recovered: Callable[[], bool]
     mend: Callable[[], None] = lambda: None
     models: tuple[str, ...] = ()
-    gateway: int | None = None
+    gateway: str = ""
+    """The address of the gateway that it hits: no two may be hit at once."""
     lost: Mapping[str, set[str]] = field(default_factory=dict)
     """Model -> allocations that it takes for good."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
-    """Where clients reach a gateway, and the access log of its Envoy (None while nobody knows where that is)."""
-
-    host: str
-    port: int
-    access_log: Callable[[], Iterable[Path]]
 
 
 class Backend(Protocol):
@@ -72,8 +67,11 @@ class Backend(Protocol):
         """The API key that clients send."""
 
     @property
-    def gateways(self) -> tuple[Gateway, ...]:
-        """The two gateways."""
+    def gateways(self) -> tuple[str, ...]:
+        """The two gateways as clients know them at the moment, `host:port`."""
+
+    def access_logs(self) -> Mapping[str, Path]:
+        """The access logs of the gateways' Envoys, each under a name for it."""
 
     def look(self) -> Snapshot:
         """Everything as it is now, with the registry's word on health."""
@@ -83,9 +81,6 @@ class Backend(Protocol):
 
     def blow(self, fault: Fault) -> Blow | None:
         """Make a fault ready; None when there is nothing now that may be hit."""
-
-
-Started = AbstractContextManager[Backend]
 
 
 def whole(fleet: Fleet, snapshot: Snapshot) -> bool:
@@ -155,3 +150,22 @@ def changed_context(fleet: Fleet, model: str) -> Fleet:
 def updated(fleet: Fleet, model: str) -> int:
     """The context that a model of the fleet has."""
     return next(m.context for m in fleet.models if m.name == model)
+
+
+def booked_mib_of(tasks: Iterable[Task]) -> dict[str, int]:
+    """What these tasks have booked, in MiB by card, as Reserve told them."""
+    booked: dict[str, int] = {}
+    for task in tasks:
+        for uuid, mib in booked_mib(task.environment).items():
+            booked[uuid] = booked.get(uuid, 0) + mib
+    return booked
+
+
+def answers(gateway: str, key: str) -> bool:
+    """Whether a gateway lists the models."""
+    headers = {"authorization": f"Bearer {key}"}
+    try:
+        answer = httpx2.get(f"http://{gateway}/v1/models", headers=headers, timeout=2, trust_env=False)
+    except httpx2.TransportError:
+        return False
+    return bool(answer.status_code == 200)

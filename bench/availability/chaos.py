@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aivailable.errors import AivailableError
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
-from bench.availability.backend import Backend, done_of, overcommitted_mib
+from bench.availability.backend import Backend, Blow, done_of, overcommitted_mib
 from bench.availability.records import Done
 from bench.availability.schedule import QUIET_AFTER_S, Fault, Lane
 
@@ -37,6 +37,7 @@ class Chaos:
     """What went wrong in the benchmark itself: a run with one is no measurement."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _one_gateway: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def unleashed(self, lanes: Mapping[Lane, Sequence[Fault]]) -> Iterator[None]:
@@ -65,6 +66,15 @@ class Chaos:
 
     def _deal(self, fault: Fault) -> None:
         blow = self.backend.blow(fault)
+        if blow is not None and blow.gateway:
+            # A node that is hit may hold a gateway: then the lane of gateways waits, or has to be waited for.
+            with self._one_gateway:
+                if not self._stop.is_set():
+                    self._strike(fault, self.backend.blow(fault))
+        else:
+            self._strike(fault, blow)
+
+    def _strike(self, fault: Fault, blow: Blow | None) -> None:
         if blow is None:
             self.skipped.append(f"{self.clock_s():.1f} s: {fault.kind.name}: nothing that may be hit")
             return

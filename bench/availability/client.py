@@ -18,6 +18,7 @@ from bench.availability.records import Record, Result, Try
 
 PATIENCE_S = 30.0
 """From arrival: an answer that comes later is none."""
+TRIES = 2
 SILENCE_S = 14.0
 """Longest silence of one try. The gateway asks another engine by itself after the model's `idle_timeout` of 10 s; that
 one may take 3.1 s for a whole answer that is not streamed."""
@@ -35,13 +36,13 @@ class BrokenError(Exception):
 
 @dataclass(slots=True)
 class Load:
-    """Sends requests to the gateways at `ports`; `clock_s` gives seconds since the start of the load."""
+    """Sends requests to the gateways that there are at the moment; `clock_s` gives seconds since the load's start."""
 
-    ports: Sequence[tuple[str, int]]
+    gateways: Callable[[], Sequence[str]]
     key: str
     clock_s: Callable[[], float]
     records: list[Record] = field(default_factory=list)
-    idle: dict[int, deque["Connection"]] = field(default_factory=dict)
+    idle: dict[str, deque["Connection"]] = field(default_factory=dict)
 
     async def run(self, arrivals: Iterable[Arrival]) -> None:
         """Send all, each at its time; returns when the last has its answer, or none."""
@@ -64,8 +65,9 @@ class Load:
 
     async def _request(self, record: Record) -> None:
         """One request with its retry. Whatever happens is an outcome, not an error."""
-        first = record.arrival.number % len(self.ports)
-        for gateway in (first, (first + 1) % len(self.ports)):
+        for number in range(TRIES):
+            known = self.gateways()
+            gateway = known[(record.arrival.number + number) % len(known)]
             tried = Try(gateway=gateway, begun_s=self.clock_s())
             record.tries.append(tried)
             left_s = record.arrival.at_s + PATIENCE_S - self.clock_s()
@@ -88,7 +90,7 @@ class Load:
 
     async def _try(self, record: Record, tried: Try) -> None:
         pool = self.idle.setdefault(tried.gateway, deque())
-        connection = _take(pool) or await Connection.open(*self.ports[tried.gateway])
+        connection = _take(pool) or await Connection.open(tried.gateway)
         try:
             connection.send(self._message(record))
             status, headers = await connection.head(tried)
@@ -156,10 +158,11 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, host: str, port: int) -> "Connection":
-        """Connect."""
+    async def open(cls, gateway: str) -> "Connection":
+        """Connect to `host:port`."""
+        host, _, port = gateway.rpartition(":")
         async with asyncio.timeout(SILENCE_S):
-            return cls(*await asyncio.open_connection(host, port, limit=LINE_BYTES_MAX))
+            return cls(*await asyncio.open_connection(host, int(port), limit=LINE_BYTES_MAX))
 
     @property
     def usable(self) -> bool:

@@ -13,14 +13,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx2
-
 from aivailable.cli.fleet_input import fleet_from_file
 from aivailable.controller.fleetstore import read_fleet, write_fleet
 from aivailable.controller.mesh import without_mesh
 from aivailable.controller.observe import observe
 from aivailable.controller.sources import Sources
-from aivailable.devices.slices import booked_mib
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
@@ -37,7 +34,8 @@ from bench.availability.backend import (
     FLEET,
     STAND_IN_FLAGS,
     Blow,
-    Gateway,
+    answers,
+    booked_mib_of,
     changed_context,
     spare,
     spare_nodes,
@@ -46,7 +44,8 @@ from bench.availability.backend import (
 )
 from bench.availability.part import ENVOY_PID
 from bench.availability.schedule import Fault
-from bench.availability.supervised import Supervised, signal_session
+from bench.availability.supervised import Supervised
+from bench.availability.tasks import send
 from bench.gateway.processes import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +83,9 @@ class Embedded:
         self._cluster = EmbeddedCluster(state)
         self._registry = EmbeddedRegistry(state)
         self._fleet = Fleet()
-        self._gateways: list[tuple[Supervised, Path, int]] = []
+        self._gateways: list[tuple[Supervised, Path]] = []
         self._controllers: list[Supervised] = []
-        self.gateways: tuple[Gateway, ...] = ()
+        self.gateways: tuple[str, ...] = ()
         self.key = ""
         self.offered = OFFERED - (NEEDS_CONTROLLER if without == "controller" else frozenset())
 
@@ -116,7 +115,7 @@ class Embedded:
             self._part(with_controllers, environment, "controller", number=number, delay_s=CONTROLLER_DELAY_S)
             for number in (1, 2)
         ]
-        _until(lambda: self.recovered() and all(map(self._answers, (0, 1))), "the fleet does not serve")
+        _until(self._serves, "the fleet does not serve")
         if self._without == "controller":
             with_controllers.close()
 
@@ -126,15 +125,18 @@ class Embedded:
 
     def booked_mib(self) -> Mapping[str, int]:
         """What living engine processes have booked, by card."""
-        booked: dict[str, int] = {}
-        for task in tasks.engines(self._state / "allocs").values():
-            for uuid, mib in booked_mib(task.environment).items():
-                booked[uuid] = booked.get(uuid, 0) + mib
-        return booked
+        return booked_mib_of(tasks.running(self._state / "allocs", "engine").values())
+
+    def access_logs(self) -> Mapping[str, Path]:
+        """The access logs of the gateways' Envoys."""
+        return {directory.name: directory / "access.log" for _, directory in self._gateways}
 
     def recovered(self) -> bool:
         """Whether everything serves as it should."""
         return whole(self._fleet, self.look())
+
+    def _serves(self) -> bool:
+        return self.recovered() and all(answers(gateway, self.key) for gateway in self.gateways)
 
     def blow(self, fault: Fault) -> Blow | None:
         """Make a fault ready; None when there is nothing now that may be hit."""
@@ -156,14 +158,14 @@ class Embedded:
         return self._node_power(node, nodes[node], snapshot) if name == "node-power" else self._drain(node, nodes[node])
 
     def _on_engine(self, name: str, replica: Replica) -> Blow | None:
-        found = tasks.engines(self._state / "allocs").get(replica.alloc)
+        found = tasks.running(self._state / "allocs", "engine").get(replica.alloc)
         if found is None:
             return None
         first = signal.SIGKILL if name == "engine-kill" else signal.SIGSTOP
         return Blow(
             target=f"{replica.job} on {replica.node}",
-            strike=partial(signal_session, found.session, first),
-            mend=partial(signal_session, found.session, signal.SIGCONT),
+            strike=partial(send, found.pids, first),
+            mend=partial(send, found.pids, signal.SIGCONT),
             recovered=self.recovered,
             models=(replica.model,),
         )
@@ -217,15 +219,15 @@ class Embedded:
         )
 
     def _on_gateway(self, name: str, number: int) -> Blow:
-        feeder, directory, _ = self._gateways[number]
+        feeder, directory = self._gateways[number]
         first = signal.SIGKILL if name.endswith("kill") else signal.SIGSTOP
         pid = feeder.pid if "feeder" in name else int((directory / ENVOY_PID).read_text())
         return Blow(
             target=f"{directory.name}",
-            strike=partial(_signal, pid, first),
-            mend=partial(_signal, pid, signal.SIGCONT),
-            recovered=lambda: feeder.running and self._answers(number),
-            gateway=number,
+            strike=partial(send, (pid,), first),
+            mend=partial(send, (pid,), signal.SIGCONT),
+            recovered=lambda: feeder.running and answers(self.gateways[number], self.key),
+            gateway=self.gateways[number],
         )
 
     def _on_controller(self, name: str, controller: Supervised) -> Blow:
@@ -233,8 +235,8 @@ class Embedded:
         kill = name == "controller-kill"
         return Blow(
             target=f"controller-{self._controllers.index(controller) + 1}",
-            strike=partial(_signal, pid, signal.SIGKILL if kill else signal.SIGSTOP),
-            mend=partial(_signal, pid, signal.SIGCONT),
+            strike=partial(send, (pid,), signal.SIGKILL if kill else signal.SIGSTOP),
+            mend=partial(send, (pid,), signal.SIGCONT),
             recovered=lambda: controller.running and (not kill or controller.starts > starts),
         )
 
@@ -249,9 +251,8 @@ class Embedded:
             number=number,
             delay_s=GATEWAY_DELAY_S,
         )
-        self._gateways.append((part, directory, port))
-        log = directory / "access.log"
-        self.gateways += (Gateway(host=HOST, port=port, access_log=lambda: [log]),)
+        self._gateways.append((part, directory))
+        self.gateways += (f"{HOST}:{port}",)
 
     def _part(
         self,
@@ -266,15 +267,6 @@ class Embedded:
         log = self._state / (f"{name}-{number}.log" if number else f"{name}.log")
         return running.enter_context(Supervised(command, environment=environment, log=log, delay_s=delay_s))
 
-    def _answers(self, number: int) -> bool:
-        """Whether a gateway lists the models."""
-        url = f"http://{HOST}:{self._gateways[number][2]}/v1/models"
-        try:
-            answer = httpx2.get(url, headers={"authorization": f"Bearer {self.key}"}, timeout=2, trust_env=False)
-        except httpx2.TransportError:
-            return False
-        return bool(answer.status_code == 200)
-
 
 @contextmanager
 def embedded(state: Path, *, without: str = "") -> Iterator[Embedded]:
@@ -284,13 +276,6 @@ def embedded(state: Path, *, without: str = "") -> Iterator[Embedded]:
     with ExitStack() as running:
         backend.start(running)
         yield backend
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return  # it was ended meanwhile: what was to be hit is gone, and comes back as it does after a kill
 
 
 def _until(check: Callable[[], bool], failure: str) -> None:

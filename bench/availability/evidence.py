@@ -3,9 +3,9 @@
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from bench.availability.backend import Gateway
 from bench.availability.records import Record, Result
 
 FLUSH_S = 11.0
@@ -13,20 +13,19 @@ FLUSH_S = 11.0
 SAID = ("t", "code", "flags", "details", "host", "attempts", "failure", "duration_ms", "first_byte_ms", "bytes_out")
 
 
-def collect(records: Sequence[Record], gateways: Sequence[Gateway]) -> None:
+def collect(records: Sequence[Record], access_logs: Callable[[], Mapping[str, Path]]) -> None:
     """Look up every request that was cut or failed."""
     wanted = {record.id: record for record in records if record.result is not Result.OK}
     if not wanted:
         return
     time.sleep(FLUSH_S)
-    for number, gateway in enumerate(gateways, 1):
-        for path in gateway.access_log():
-            with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
-                for line in file:
-                    _match(line, number, wanted)
+    for name, path in access_logs().items():
+        with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
+            for line in file:
+                _match(line, name, wanted)
 
 
-def _match(line: str, gateway: int, wanted: dict[str, Record]) -> None:
+def _match(line: str, gateway: str, wanted: dict[str, Record]) -> None:
     try:
         entry = json.loads(line)
     except ValueError:

@@ -20,9 +20,9 @@ class Result(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Try:
-    """One try at one gateway. `why` is empty when it brought the right answer."""
+    """One try at one gateway (its address). `why` is empty when it brought the right answer."""
 
-    gateway: int
+    gateway: str
     begun_s: float
     ended_s: float = 0.0
     status: int = 0
@@ -59,7 +59,7 @@ class Record:
 
 @dataclass(slots=True, kw_only=True)
 class Done:
-    """A fault that happened. `gateway` and `models` are what it can have touched, `ended_s` when it was taken back.
+    """A fault that happened, taken back at `ended_s`. `gateway` and `models`: whose requests it can have touched.
 
     `recovered_s` is when all was as before: None where that was given up waiting for. `started_s` and `serving_s` are
     the replacements' of replicas that it took for good, by their model: seconds from the loss.
@@ -73,7 +73,7 @@ class Done:
     silent: bool = False
     ended_s: float = 0.0
     recovered_s: float | None = None
-    gateway: int | None = None
+    gateway: str = ""
     models: tuple[str, ...] = ()
     lost: dict[str, set[str]] = field(default_factory=dict)
     """Model -> allocations that it took for good."""

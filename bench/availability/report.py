@@ -113,7 +113,7 @@ def _failure(record: Record) -> dict[str, Any]:
         "why": record.why,
         "fault": record.fault,
         "tries": [
-            {"gateway": t.gateway + 1, "begun_s": round(t.begun_s, 2), "ended_s": round(t.ended_s, 2), "why": t.why}
+            {"gateway": t.gateway, "begun_s": round(t.begun_s, 2), "ended_s": round(t.ended_s, 2), "why": t.why}
             for t in record.tries
         ],
         "envoy": record.envoy,

@@ -54,8 +54,8 @@ KINDS = {
         Kind("gateway-feeder-freeze", Lane.GATEWAY, hard=False, holds_s=(3.0, 14.0)),
         Kind("controller-kill", Lane.CONTROL, hard=False),
         Kind("controller-freeze", Lane.CONTROL, hard=False, holds_s=(3.0, 14.0)),
-        Kind("nomad-client-kill", Lane.CONTROL, hard=False, holds_s=(1.0, 8.0)),
-        Kind("consul-agent-kill", Lane.CONTROL, hard=False, holds_s=(1.0, 8.0)),
+        Kind("nomad-client-kill", Lane.CAPACITY, hard=False, holds_s=(1.0, 8.0)),
+        Kind("consul-agent-kill", Lane.CAPACITY, hard=False, holds_s=(1.0, 8.0)),
     )
 }
 

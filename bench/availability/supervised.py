@@ -1,7 +1,6 @@
 """A part in a process of its own, started again whenever it ends, after the delay that its Nomad job has."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import threading
@@ -85,9 +84,3 @@ class Supervised:
                 if self._stop.is_set():
                     return
                 self._start()
-
-
-def signal_session(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a process and its session; one that has ended gets none."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)

@@ -37,16 +37,14 @@ def arrival(number: int = 0, *, at_s: float = 0.0, model: str = "a", streamed: b
 
 
 def record(
-    result: Result, *, at_s: float, ended_s: float, model: str = "a", gateways: tuple[int, ...] = (0,)
+    result: Result, *, at_s: float, ended_s: float, model: str = "a", gateways: tuple[str, ...] = ("g0",)
 ) -> Record:
     tries = [Try(gateway=gateway, begun_s=at_s, ended_s=ended_s) for gateway in gateways]
     asked = arrival(at_s=at_s, model=model, streamed=result is Result.CUT)
     return Record(arrival=asked, id="x", ended_s=ended_s, result=result, tries=tries)
 
 
-def fault(
-    kind: str, begun_s: float, *, ended_s: float = 0.0, gateway: int | None = None, models: tuple[str, ...] = ()
-) -> Done:
+def fault(kind: str, begun_s: float, *, ended_s: float = 0.0, gateway: str = "", models: tuple[str, ...] = ()) -> Done:
     known = KINDS[kind]
     return Done(
         number=1,
@@ -104,8 +102,8 @@ def test_only_what_a_back_end_has_is_broken_and_a_short_run_breaks_nothing() -> 
 @pytest.mark.parametrize(
     ("done", "explained"),
     [
-        (fault("gateway-envoy-kill", 5.0, gateway=0), True),
-        (fault("gateway-envoy-kill", 5.0, gateway=1), False),
+        (fault("gateway-envoy-kill", 5.0, gateway="g0"), True),
+        (fault("gateway-envoy-kill", 5.0, gateway="g1"), False),
         (fault("engine-kill", 5.0, models=("a",)), True),
         (fault("engine-kill", 5.0, models=("b",)), False),
         (fault("engine-kill", 1.0, models=("a",)), False),
@@ -124,11 +122,11 @@ def test_a_cut_stream_is_a_failure_unless_a_kill_explains_it(done: Done, *, expl
 def test_a_report_counts_cut_streams_apart_and_tells_which_fault_did_what() -> None:
     records = [
         record(Result.OK, at_s=0.5, ended_s=1.0),
-        record(Result.OK, at_s=5.0, ended_s=6.0, gateways=(0, 1)),
+        record(Result.OK, at_s=5.0, ended_s=6.0, gateways=("g0", "g1")),
         record(Result.CUT, at_s=4.5, ended_s=5.5),
         record(Result.FAILED, at_s=9.0, ended_s=9.5, model="b"),
     ]
-    faults = [fault("gateway-envoy-kill", 5.0, gateway=0)]
+    faults = [fault("gateway-envoy-kill", 5.0, gateway="g0")]
     attribute(records, faults)
     found = report(RUN, records, faults, overcommitted_mib=0, looks=3)
 
@@ -195,12 +193,13 @@ def test_mechanisms_are_switched_off_one_by_one() -> None:
 
 
 def test_a_client_asks_the_other_gateway_and_judges_what_is_said() -> None:
+    dead = free_port()
     with stand_ins(1, "--load-s", "0") as (engine,):
-        load = Load(ports=[("127.0.0.1", free_port()), ("127.0.0.1", engine.port)], key="k", clock_s=stopwatch())
+        load = Load(gateways=lambda: (f"127.0.0.1:{dead}", f"127.0.0.1:{engine.port}"), key="k", clock_s=stopwatch())
         asked = [arrival(number, at_s=number * 0.02, streamed=number % 2 == 1) for number in range(8)]
         asyncio.run(load.run(asked))
         wrong = replace(load.records[0].arrival, number=1)
-        odd = Load(ports=[("127.0.0.1", engine.port)] * 2, key="k", clock_s=stopwatch())
+        odd = Load(gateways=lambda: (f"127.0.0.1:{engine.port}",), key="k", clock_s=stopwatch())
         asyncio.run(odd.run([replace(wrong, words=0)]))
 
     assert [record.result for record in load.records] == [Result.OK] * 8
