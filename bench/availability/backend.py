@@ -83,31 +83,34 @@ class Backend(Protocol):
         """Make a fault ready; None when there is nothing now that may be hit."""
 
 
-def whole(fleet: Fleet, snapshot: Snapshot) -> bool:
-    """Whether all is as it should be: every replica serves, each model's on different nodes, every node takes work."""
+def whole(fleet: Fleet, snapshot: Snapshot, *, apart: bool = True) -> bool:
+    """Whether all is as it should be: every replica serves and every node takes work.
+
+    With `apart` a model's replicas must be on different nodes, too.
+    """
     if not all(node.ready and node.eligible and not node.leaving for node in snapshot.nodes):
         return False
     for model in fleet.models:
         replicas = [replica for replica in snapshot.replicas if replica.model == model.name]
         if len(replicas) != model.replicas or any(r.state is not ReplicaState.SERVING for r in replicas):
             return False
-        if len({replica.node for replica in replicas}) < model.replicas:
+        if apart and len({replica.node for replica in replicas}) < model.replicas:
             return False
     return len(snapshot.replicas) == sum(model.replicas for model in fleet.models)
 
 
-def spare(snapshot: Snapshot) -> list[Replica]:
-    """The replicas that may be hit: they serve, and so does another one of their model on another node."""
+def spare(snapshot: Snapshot, *, apart: bool = True) -> list[Replica]:
+    """The replicas that may be hit: they serve, and with `apart` so does another one of their model on another node."""
     serving = [replica for replica in snapshot.replicas if replica.state is ReplicaState.SERVING]
     return sorted(
-        (r for r in serving if any(o.model == r.model and o.node != r.node for o in serving)),
+        (r for r in serving if not apart or any(o.model == r.model and o.node != r.node for o in serving)),
         key=lambda replica: replica.job,
     )
 
 
-def spare_nodes(snapshot: Snapshot) -> dict[str, list[Replica]]:
+def spare_nodes(snapshot: Snapshot, *, apart: bool = True) -> dict[str, list[Replica]]:
     """The nodes that may be hit, with what serves there: nothing but replicas that may be hit."""
-    may = spare(snapshot)
+    may = spare(snapshot, apart=apart)
     on = {node.name: [r for r in snapshot.replicas if r.node == node.name] for node in snapshot.nodes}
     return {name: there for name, there in sorted(on.items()) if there and all(replica in may for replica in there)}
 

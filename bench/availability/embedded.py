@@ -82,6 +82,8 @@ class Embedded:
         self._without = without
         self._cluster = EmbeddedCluster(state)
         self._registry = EmbeddedRegistry(state)
+        # Without a controller nobody keeps a model's replicas apart: both may be lost at once, and that is the figure.
+        self._apart = without != "controller"
         self._fleet = Fleet()
         self._gateways: list[tuple[Supervised, Path]] = []
         self._controllers: list[Supervised] = []
@@ -133,7 +135,7 @@ class Embedded:
 
     def recovered(self) -> bool:
         """Whether everything serves as it should."""
-        return whole(self._fleet, self.look())
+        return whole(self._fleet, self.look(), apart=self._apart)
 
     def _serves(self) -> bool:
         return self.recovered() and all(answers(gateway, self.key) for gateway in self.gateways)
@@ -149,9 +151,9 @@ class Embedded:
             return self._update(self._fleet.models[int(fault.draw * len(self._fleet.models))].name)
         snapshot = self.look()
         if name.startswith("engine"):
-            replicas = spare(snapshot)
+            replicas = spare(snapshot, apart=self._apart)
             return self._on_engine(name, replicas[int(fault.draw * len(replicas))]) if replicas else None
-        nodes = spare_nodes(snapshot)
+        nodes = spare_nodes(snapshot, apart=self._apart)
         if not nodes:
             return None
         node = list(nodes)[int(fault.draw * len(nodes))]
