@@ -14,8 +14,8 @@ SAID = ("t", "code", "flags", "details", "host", "attempts", "failure", "duratio
 
 
 def collect(records: Sequence[Record], access_logs: Callable[[], Mapping[str, Path]]) -> None:
-    """Look up every request that was cut or failed."""
-    wanted = {record.id: record for record in records if record.result is not Result.OK}
+    """Look up every request that was cut, failed, or was answered by the second gateway only."""
+    wanted = {record.id: record for record in records if record.result is not Result.OK or record.retried}
     if not wanted:
         return
     time.sleep(FLUSH_S)

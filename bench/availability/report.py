@@ -49,6 +49,7 @@ def report(
         "failed": failed,
         "cut_streams": results[Result.CUT],
         "retried": sum(record.retried for record in records),
+        "retried_because": dict(Counter(r.tries[0].why.partition(": ")[0] for r in records if r.retried).most_common()),
         "availability": 1 - failed / max(1, len(records)),
         "availability_with_cuts": results[Result.OK] / max(1, len(records)),
         "longest_gap_s": longest_gaps(records, run.seconds),
@@ -60,7 +61,7 @@ def report(
         "looks": looks,
         "faults": [_fault(fault, records) for fault in faults],
         "failures": [_failure(record) for record in records if record.result is Result.FAILED][:FAILURES_SHOWN],
-        "retries": [_failure(r) for r in records if r.retried and r.result is Result.OK][:FAILURES_SHOWN],
+        "retries": [_failure(r) for r in records if r.retried and r.result is Result.OK and _odd(r)][:FAILURES_SHOWN],
         "cuts": [_failure(record) for record in records if record.result is Result.CUT][:FAILURES_SHOWN],
     }
 
@@ -101,6 +102,11 @@ def _fault(fault: Done, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _odd(record: Record) -> bool:
+    """Whether a retry deserves a look: its gateway was there, and had no answer."""
+    return record.tries[0].status != 0 or record.tries[0].why.startswith("silent")
+
+
 def _failure(record: Record) -> dict[str, Any]:
     asked = record.arrival
     return {
@@ -131,7 +137,7 @@ def show(found: dict[str, Any]) -> None:
         ("availability", f"{100 * found['availability']:.4f} %"),
         ("failed", str(found["failed"])),
         ("streams cut by kills", str(found["cut_streams"])),
-        ("asked the other gateway", str(found["retried"])),
+        ("asked the other gateway", _because(found)),
         ("longest gap", gaps),
         ("answered after, p50 / p99 / max", _three(answered)),
         ("replacement started, p50 / max", _two(found["replacement_started_s"], found["replacements_lost"])),
@@ -150,6 +156,11 @@ def show(found: dict[str, Any]) -> None:
         )
     for failure in found["failures"][:SHOWN_IN_TABLE]:
         print(f"failed: {failure['id']} at {failure['arrived_s']} s, fault {failure['fault']}: {failure['why']}")
+
+
+def _because(found: dict[str, Any]) -> str:
+    because = ", ".join(f"{why} {count}" for why, count in found["retried_because"].items())
+    return f"{found['retried']}" + (f" ({because})" if because else "")
 
 
 def _two(spread: dict[str, float], lost: int) -> str:

@@ -28,6 +28,7 @@ from bench.availability.report import Run, longest_gaps, report
 from bench.availability.schedule import KINDS, QUIET_AFTER_S, QUIET_BEFORE_S, Lane, schedule
 from bench.availability.without import hardened, policies
 from tests.processes import ROOT, free_port, running, stand_ins
+from tests.real.rack import why_not
 
 RUN = Run(machine="m", backend="embedded", seconds=10, rate=1, seed=1)
 
@@ -244,3 +245,17 @@ def test_an_interrupted_run_stops_everything(tmp_path: Path) -> None:
     process.wait(90)
 
     assert running(str(state)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.nomad
+@pytest.mark.consul
+@pytest.mark.envoy
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one")
+def test_it_runs_on_a_real_rack(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--nomad", "--json", "--seconds", "40"])
+    found = json.loads(capsys.readouterr().out)
+
+    assert (found["requests"], found["failed"], found["overcommitted_mib"]) == (2000, 0, 0)
+    assert found["faults"]
