@@ -135,6 +135,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         ],
         "actions": [_action_document(action) for action in plan.actions],
         "unplaced": [dataclasses.asdict(u) for u in plan.unplaced],
+        "deferred": [dataclasses.asdict(d) for d in plan.deferred],
         "cards": [dataclasses.asdict(c) for c in plan.cards],
         "seconds": plan.seconds,
     }

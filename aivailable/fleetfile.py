@@ -97,7 +97,7 @@ class _Variant(_Section):
 class _Model(_Section):
     name: Annotated[str, AfterValidator(_name)]
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    min_available: Annotated[int, Field(ge=0)] = 1
+    min_available: Annotated[int | None, Field(ge=0)] = None
     priority: Annotated[int, Field(ge=1, le=100)] = 50
     context: Annotated[int, Field(ge=16, le=16_777_216)] = 8192
     concurrency: Annotated[int, Field(ge=1, le=65_536)] = 8
@@ -108,7 +108,7 @@ class _Model(_Section):
 
     @model_validator(mode="after")
     def _available(self) -> "_Model":
-        if self.min_available > self.replicas:
+        if self.min_available is not None and self.min_available > self.replicas:
             raise ValueError(f"min_available = {self.min_available} is more than replicas = {self.replicas}")
         return self
 
@@ -193,7 +193,6 @@ def _model_table(model: ModelSpec, *, resolved: bool) -> dict[str, Any]:
     table: dict[str, Any] = {
         "name": model.name,
         "replicas": model.replicas,
-        "min_available": model.min_available,
         "priority": model.priority,
         "context": model.context,
         "concurrency": model.concurrency,
@@ -201,6 +200,7 @@ def _model_table(model: ModelSpec, *, resolved: bool) -> dict[str, Any]:
     table |= {
         key: value
         for key, value, default in (
+            ("min_available", model.min_available, None),
             ("idle_timeout", model.idle_timeout_s, IDLE_TIMEOUT_S),
             ("queue", model.queue, QUEUE),
         )

@@ -122,7 +122,7 @@ MODELS = st.builds(
         st.builds(Variant, source=st.just("./m.gguf"), flags=FLAGS.map(tuple)), min_size=1, max_size=2
     ).map(tuple),
     replicas=st.integers(1, 9),
-    min_available=st.just(1),
+    min_available=st.sampled_from([None, 0, 1]),
     priority=st.integers(1, 100),
     context=st.integers(16, 100_000),
     concurrency=st.integers(1, 256),

@@ -65,7 +65,6 @@ def model_from_source(source: str, *, name: str | None, replicas: int, context: 
         name=chosen,
         variants=(Variant(source=source),),
         replicas=replicas,
-        min_available=min(1, replicas),
         context=context,
         concurrency=concurrency,
     )

@@ -85,7 +85,7 @@ def _summary(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
     text = Text()
     for model in fleet.models:
         count = serving(model.name, snapshot)
-        style = "green" if count >= model.replicas else "yellow" if count >= model.min_available else "red"
+        style = "green" if count >= model.replicas else "yellow" if count >= max(1, model.kept_serving) else "red"
         text.append(f"{model.name}: {count} of {model.replicas} serving\n", style=f"bold {style}")
     if fleet.models:
         text.append(f"{MESH[fleet.mesh or 'none']}\n", style="dim")

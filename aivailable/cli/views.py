@@ -41,8 +41,12 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
         for number, action in enumerate(plan.actions, 1):
             listed.add_row(f"  {number}.", f"{_model_of(action)}: {describe(action)}")
         parts.append(listed)
-    elif not plan.unplaced:
+    elif not plan.unplaced and not plan.deferred:
         parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
+    parts.extend(
+        Text(f"\n{later.model}, replica {later.replica}{_and_more(later.count)}: later. {later.why}", style="yellow")
+        for later in plan.deferred
+    )
     parts.extend(_unplaced_view(unplaced) for unplaced in plan.unplaced)
     return Group(*parts)
 
@@ -141,8 +145,7 @@ def _unplaced_view(unplaced: Unplaced) -> RenderableType:
     others = f" and {more} more of it are" if more else " is"
     lines = [Text(f"\n{unplaced.model}, replica {unplaced.replica},{others} not placed", style="bold red")]
     for reason in unplaced.reasons:
-        cards = "card" if reason.count == 1 else "cards"
-        lines.append(Text(f"  {reason.rule} ({reason.count} {cards}): {reason.text}"))
+        lines.append(Text(f"  {reason.rule}{_on_cards(reason.count)}: {reason.text}"))
         lines.extend(
             Text(f"      {near.card} on {near.node} is {near.short_mib} MiB short")
             for near in reason.nearest
@@ -151,6 +154,15 @@ def _unplaced_view(unplaced: Unplaced) -> RenderableType:
     if unplaced.would_help:
         lines.append(Text("  would help: " + "; or ".join(unplaced.would_help)))
     return Group(*lines)
+
+
+def _and_more(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""
+
+
+def _on_cards(count: int) -> str:
+    """How many cards a rule forbids; nothing for a rule that is about none."""
+    return f" ({count} card{'s' if count > 1 else ''})" if count else ""
 
 
 def survival_view(nodes: Sequence[str], models: Sequence[Survival]) -> RenderableType:

@@ -49,11 +49,12 @@ def progress(fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = (
     serving = {r.job for r in snapshot.replicas if r.state is ReplicaState.SERVING}
     leaving = tuple(f"{r.model} replica {r.replica} to stop" for r in snapshot.replicas if r.job not in wanted)
     waiting = tuple(text for job, text in wanted.items() if job not in serving)
+    later = tuple(f"{d.model} replica {d.replica} ({d.why})" for d in made.deferred)
     unplaced_jobs = sum(unplaced.count for unplaced in made.unplaced)
     return Progress(
         snapshot=snapshot,
         replicas=tuple(sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))),
-        waiting=waiting + (leaving if not unplaced_jobs else ()),
+        waiting=waiting + later + (leaving if not unplaced_jobs else ()),
         unplaced=unplaced_jobs,
         failed=tuple(r for r in snapshot.replicas if r.job in wanted and _keeps_failing(r)),
         refused=tuple(dict.fromkeys(f"{d.model} #{d.replica}: {d.text}" for d in decisions if d.refused)),

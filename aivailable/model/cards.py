@@ -65,8 +65,8 @@ class Node:
 
     `ready`: Nomad hears from it. `eligible`: it may take new work (not draining). `leaving`: its work is to move off,
     and it takes none (`aivailable drain`). `silent`: Consul does not hear from it any more. `drivers`: Nomad task
-    drivers found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI plugins);
-    true when unknown. `cached`: sha256 of model files it already holds.
+    drivers found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI
+    plugins); true when unknown. `cached`: sha256 of model files it already holds.
     """
 
     id: str

@@ -55,7 +55,8 @@ class ModelSpec:
     """One model of the fleet; variants in order of preference.
 
     `context` is the tokens one request may use, `concurrency` how many requests at full context each replica holds
-    in VRAM, `priority` 1 to 100 (higher goes first), `min_available` how many replicas must stay serving.
+    in VRAM, `priority` 1 to 100 (higher goes first), `min_available` how many replicas must stay serving whatever is
+    planned (None: see `kept_serving`).
     `idle_timeout_s` is how long an engine may send nothing before another one is asked, `queue` how many requests per
     replica may wait for a place beyond `concurrency` before more are refused.
     """
@@ -63,7 +64,7 @@ class ModelSpec:
     name: str
     variants: tuple[Variant, ...]
     replicas: int = 1
-    min_available: int = 1
+    min_available: int | None = None
     priority: int = 50
     context: int = 8192
     concurrency: int = 8
@@ -75,6 +76,11 @@ class ModelSpec:
     def slug(self) -> str:
         """The name as DNS, job ids and statistics carry it."""
         return slug(self.name)
+
+    @property
+    def kept_serving(self) -> int:
+        """Replicas that no update, move or drain may interrupt: `min_available`, else one of several, none of one."""
+        return min(1, self.replicas - 1) if self.min_available is None else self.min_available
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

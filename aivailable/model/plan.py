@@ -125,6 +125,16 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """Replicas of one model that a later plan starts, and when: `replica` is the number of the first of `count`."""
+
+    model: str
+    replica: int
+    why: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardUse:
     """One card before and after the plan, in MiB of booked slices."""
 
@@ -147,5 +157,6 @@ class Plan:
     placements: tuple[Placement, ...] = ()
     actions: tuple[Action, ...] = ()
     unplaced: tuple[Unplaced, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
     cards: tuple[CardUse, ...] = ()
     seconds: float = 0.0

@@ -75,7 +75,8 @@ class Replica:
     uuids; `claim_mib` is per card, in whole slices as booked. `failures` counts its allocations that failed, on
     whatever card. `address` is `host:port` of the engine while it is registered, else empty. `replaces` is the job it
     was started to move: that one stops when this one serves. `note` says in words what the state does not (why it
-    waits, why it was lost).
+    waits, why it was lost). `forsaken` says why it is to be replaced although it runs, where a clock was needed to tell
+    (it is unhealthy for too long); empty: it is not.
     """
 
     model: str
@@ -96,6 +97,7 @@ class Replica:
     address: str = ""
     replaces: str = ""
     note: str = ""
+    forsaken: str = ""
 
 
 def number_of(job_id: str) -> int:

@@ -31,7 +31,16 @@ class Kinds:
         key = (
             *(card.vendor, card.name, card.total_mib, card.compute_capability, card.gfx, card.bandwidth_gb_s),
             *(card.slice_mib, card.device_type, card.simulated, card.healthy, twice),
-            *(node.ready, node.eligible, node.node_class, node.vendor_plugin, node.drivers, node.bridge),
+            *(
+                node.ready,
+                node.eligible,
+                node.leaving,
+                node.silent,
+                node.node_class,
+                node.vendor_plugin,
+                node.drivers,
+                node.bridge,
+            ),
         )
         number = self._numbers.get(key)
         if number is None:
@@ -63,9 +72,20 @@ def driver_of(fleet: Fleet, *, simulated: bool) -> str:
     return fleet.driver or ("raw_exec" if simulated else "docker")
 
 
+def _not_taking(node: Node) -> str | None:
+    """Why a node takes no work, as the rest of a sentence; None when it does."""
+    if not node.ready:
+        return "is down"
+    if node.leaving:
+        return "is to be emptied"
+    if node.silent:
+        return "is not heard of by Consul"
+    return None if node.eligible else "is draining"
+
+
 def _rule(node: Node, card: Card, *, twice: bool) -> No | None:
-    if not node.ready or not node.eligible:
-        return No(rule="node", text="the node is draining" if node.ready else "the node is down")
+    if (state := _not_taking(node)) is not None:
+        return No(rule="node", text=f"the node {state}")
     if "+" in node.vendor_plugin:
         return No(
             rule="plugin",

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field, replace
 
-from aivailable.model.plan import Placement, Stop
+from aivailable.model.plan import Deferred, Placement, Stop
 from aivailable.placement.options import Option
 from aivailable.placement.rack import Rack
 from aivailable.placement.repair import cost
 from aivailable.placement.sequence import Change
-from aivailable.placement.state import Item, ModelState
+from aivailable.placement.state import Held, Item, ModelState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,15 +22,27 @@ class Outcome:
 def outcome_of(rack: Rack, state: ModelState) -> Outcome:
     """The outcome for one model once everything is decided."""
     outcome = Outcome()
+    going_on = [old for old in state.outdated if old.replica is not None and not (old.home and not old.cards)]
     for item in state.items:
         if item.cards and (item.replica is None or item.moved):
-            _begin(rack, item, outcome)
+            _begin(rack, item, going_on, outcome)
         elif item.replica is not None and item.home and not item.cards:
             outcome.stops.append(Stop(replica=item.replica, why=item.why))
     for old in state.outdated:
         if old.replica is not None and old.home and not old.cards:
             outcome.stops.append(Stop(replica=old.replica, why=old.why))
     return outcome
+
+
+def deferred(state: ModelState) -> Deferred | None:
+    """The replicas of a model that get a place when others of it serve; None: there are none."""
+    left = sum(bool(old.cards) and old.instead_of is None for old in state.outdated)
+    count = min(state.spec.replicas - state.placed, left)
+    if state.held is not Held.TURN or count <= 0:
+        return None
+    first = min((item.number for item in state.lost), default=state.placed)
+    why = "there is no room for old and new together: it comes when the one before it serves"
+    return Deferred(model=state.spec.name, replica=first, count=count, why=why)
 
 
 def label(item: Item) -> str:
@@ -46,7 +58,7 @@ def _here(rack: Rack, item: Item, option: Option) -> str:
     return f"{chosen}{free_mib} MiB{each} stay free"
 
 
-def _begin(rack: Rack, item: Item, outcome: Outcome) -> None:
+def _begin(rack: Rack, item: Item, going_on: list[Item], outcome: Outcome) -> None:
     state, option = item.model, item.option
     if option is None:
         raise AssertionError("what has cards has an option")
@@ -66,8 +78,11 @@ def _begin(rack: Rack, item: Item, outcome: Outcome) -> None:
     elif item.instead_of is not None:
         why = f"replaces the one stopped on {item.instead_of.node}; {here}"
     else:
-        successor = next((old.replica for old in state.outdated if old.number == number and old.cards), None)
-        why = f"its spec changed; {here}" if successor else why
+        same = (o for o in going_on if o.number == number)
+        old = next(same, None) or next((o for o in going_on if o.forsaken), None)
+        if old is not None:
+            going_on.remove(old)
+            successor, why = old.replica, f"{old.forsaken or 'its spec changed'}; {here}"
     outcome.changes.append(
         Change(
             placement=placement,
@@ -76,7 +91,7 @@ def _begin(rack: Rack, item: Item, outcome: Outcome) -> None:
             rank=(*state.rank(number + 1), state.position, number),
             replica=item.replica,
             successor_of=successor,
-            spare=state.placed > state.spec.min_available,
+            spare=state.spare,
             cost=cost(item),
         )
     )

@@ -10,6 +10,9 @@ from aivailable.placement.options import Options
 from aivailable.placement.rack import KnownNode, Rack
 from aivailable.placement.run import Kept, Run
 
+RETRIES = 4
+"""Plans made anew where one could only be carried out by interrupting a model that may not be."""
+
 
 def plan(fleet: Fleet, snapshot: Snapshot) -> Plan:
     """Decide what runs where.
@@ -52,6 +55,13 @@ class Planner:
             self._common, self.kept = (fleet.mesh, fleet.driver), {}
         begun = Run(self, fleet, snapshot)
         made = begun.plan()
+        pinned: frozenset[str] = frozenset()
+        for _ in range(RETRIES):
+            if not begun.stuck:
+                break
+            pinned |= begun.stuck
+            begun = Run(self, fleet, snapshot, pinned)
+            made = begun.plan()
         self.kept = begun.kept
         self._forget(fleet, snapshot)
         return made

@@ -15,7 +15,8 @@ class Rack:
 
     `free` may be negative: processes outside Nomad can hold more than is left. `free_mib` is all that is free.
     `in_nodes` has the cards of each node, `touched` the cards that something was booked on or given back, `nowhere` the
-    kinds, slices and numbers of cards for which no node has room. `has_files` tells whether any node has model files.
+    kinds, slices and numbers of cards for which no node has room. `has_files` tells whether any node has model files,
+    `troubled` are the nodes whose replicas are to be replaced.
     """
 
     def __init__(self, snapshot: Snapshot, kinds: Kinds, known: dict[int, "KnownNode"]) -> None:
@@ -36,6 +37,7 @@ class Rack:
         if len(self.by_uuid) < len(self.cards):
             counts = Counter(card.uuid for card in self.cards)
             self._add_nodes(kinds, known, {uuid for uuid, count in counts.items() if count > 1})
+        self.troubled = {number for number, node in enumerate(self.nodes) if node.leaving or node.silent}
         self.has_files = any(node.cached for node in self.nodes)
         self.members: list[list[int]] = [[] for _ in kinds.all]
         self._by_free: list[dict[int, list[int]]] = [{} for _ in kinds.all]
@@ -68,6 +70,11 @@ class Rack:
             self.node_of += [number] * len(node.cards)
             self.in_nodes.append(range(begin, len(self.cards)))
         self.by_uuid = {card.uuid: index for index, card in enumerate(self.cards)}
+
+    def node_named(self, name: str) -> Node | None:
+        """The node of that name, or None."""
+        number = bisect_left(self.nodes, name, key=_name)
+        return self.nodes[number] if number < len(self.nodes) and self.nodes[number].name == name else None
 
     def slice_mib(self, card: int) -> int:
         """MiB of one slice of a card."""

@@ -10,10 +10,13 @@ from aivailable.placement.judge import No
 from aivailable.placement.options import Option
 from aivailable.placement.rack import Rack
 from aivailable.placement.repair import covering
-from aivailable.placement.state import Board, Item, ModelState
+from aivailable.placement.state import Board, Held, Item, ModelState
 from aivailable.vram.footprint import footprint
 from aivailable.vram.hardware import engine_of
 from aivailable.vram.launch import planned
+
+MIN_AVAILABLE = "min_available"
+"""The rule of a model that its own update must not interrupt."""
 
 NEAREST_SHOWN = 3
 CONTEXT_STEP = 256
@@ -21,9 +24,14 @@ FOUR_BIT_SHARE = 0.3
 """Size of 4-bit weights over that of 16-bit ones: 4.25 to 4.9 bits by AWQ, GPTQ or Q4_K_M, embeddings kept at 16."""
 
 
-def unplaced(rack: Rack, board: Board, state: ModelState, occupants: Callable[[int], list[Item]]) -> Unplaced | None:
-    """The replicas of a model that found no place, all for the same reasons; None when every one has its place."""
-    missing = state.spec.replicas - state.placed
+def unplaced(
+    rack: Rack, board: Board, state: ModelState, occupants: Callable[[int], list[Item]], deferred: int = 0
+) -> Unplaced | None:
+    """The replicas of a model that found no place, all for the same reasons; None when every one has its place.
+
+    The last `deferred` of them do not count: they find one when others of their model serve.
+    """
+    missing = state.spec.replicas - state.placed - deferred
     if missing <= 0:
         return None
     free = next(n for n in range(len(state.numbers) + 1) if n not in state.numbers)
@@ -32,9 +40,23 @@ def unplaced(rack: Rack, board: Board, state: ModelState, occupants: Callable[[i
         model=state.spec.name,
         replica=first,
         count=missing,
-        reasons=tuple(_reasons(rack, state)),
-        would_help=tuple(_would_help(rack, board, state, occupants)),
+        reasons=(*_held(state), *_reasons(rack, state)),
+        would_help=(*_may_be_fewer(state), *_would_help(rack, board, state, occupants)),
     )
+
+
+def _held(state: ModelState) -> Iterator[Reason]:
+    if state.held is Held.MIN_AVAILABLE:
+        text = (
+            f"there is no room for a new replica beside the old ones, and none of these may stop before it starts: "
+            f"{state.serving} serve, min_available = {state.spec.kept_serving}"
+        )
+        yield Reason(rule=MIN_AVAILABLE, count=0, text=text)
+
+
+def _may_be_fewer(state: ModelState) -> Iterator[str]:
+    if state.held is Held.MIN_AVAILABLE and state.serving:
+        yield f"min_available = {state.serving - 1}"
 
 
 def _reasons(rack: Rack, state: ModelState) -> Iterator[Reason]:

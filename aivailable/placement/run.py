@@ -8,7 +8,7 @@ that matter less are evicted (`repair`). What is decided becomes an order of act
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -18,16 +18,17 @@ from aivailable.model.plan import CardUse, Placement, Plan, Stop
 from aivailable.model.replica import Replica, ReplicaState, number_of
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.choose import Choice, best
+from aivailable.placement.forsaken import why_forsaken
 from aivailable.placement.improve import POOL, Improve
 from aivailable.placement.options import Option, Options
-from aivailable.placement.outcome import label, outcome_of
+from aivailable.placement.outcome import deferred, label, outcome_of
 from aivailable.placement.rack import Rack, card_use, free_slices
 from aivailable.placement.reasons import unplaced
 from aivailable.placement.repair import Repair
 from aivailable.placement.sequence import sequence
 from aivailable.placement.sorting import Sorted, is_waiting, sort_replicas
 from aivailable.placement.spreading import spread
-from aivailable.placement.state import Board, Item, ModelState
+from aivailable.placement.state import Board, Held, Item, ModelState
 from aivailable.placement.turns import take_turns
 
 REPAIR_STEPS = 6_000
@@ -52,10 +53,16 @@ class Memory(Protocol):
 
 
 class Run:
-    """The state of one plan. `kept` are the replicas found running as wanted, by `id`, for the next plan."""
+    """The state of one plan.
 
-    def __init__(self, memory: Memory, fleet: Fleet, snapshot: Snapshot) -> None:
+    `kept` are the replicas found running as wanted, by `id`, for the next plan. The jobs in `pinned` stay where they
+    are; `stuck` are those that the plan made could only move by interrupting a model that may not be: it does not.
+    """
+
+    def __init__(self, memory: Memory, fleet: Fleet, snapshot: Snapshot, pinned: Collection[str] = ()) -> None:
         self._memory, self._fleet, self._snapshot = memory, fleet, snapshot
+        self._pinned = pinned
+        self.stuck: frozenset[str] = frozenset()
         self.rack = memory.rack(snapshot)
         self.board = Board(self.rack)
         self.kept: dict[int, Kept] = {}
@@ -81,7 +88,7 @@ class Run:
         self._reconsider()
         for state in self.states.values():
             state.renumber()
-        changes, told = [], []
+        changes, told, later = [], [], []
         for position, state in sorted(self.states.items()):
             outcome = outcome_of(self.rack, state)
             changes += outcome.changes
@@ -89,12 +96,16 @@ class Run:
             kept = [self.kept[id(i.replica)][2] for i in state.items if i.replica and i.home and not i.moved]
             found = [*kept, *(change.placement for change in outcome.changes), *outcome.waiting]
             self._placements[position] = sorted(found, key=lambda p: p.replica)
-            if missing := unplaced(self.rack, self.board, state, self._occupants):
+            if waits := deferred(state):
+                later.append(waits)
+            if missing := unplaced(self.rack, self.board, state, self._occupants, waits.count if waits else 0):
                 told.append(missing)
+        actions, self.stuck = sequence(self.rack, self._stops, changes, self._leaving)
         return Plan(
             placements=tuple(chain.from_iterable(self._placements)),
-            actions=take_turns(sequence(self.rack, self._stops, changes, self._leaving), self._snapshot.replicas),
+            actions=take_turns(actions, self._snapshot.replicas),
             unplaced=tuple(told),
+            deferred=tuple(later),
             cards=self._card_uses(),
         )
 
@@ -149,7 +160,9 @@ class Run:
                 entry is None
                 or entry[0] is not replica
                 or entry[1] is not spec
+                or replica.forsaken
                 or cards[by_uuid.get(replica.cards[0], 0)] is not entry[3]
+                or (self.rack.troubled and self.rack.node_of[by_uuid[replica.cards[0]]] in self.rack.troubled)
             ):
                 entry = self._settled_entry(replica, spec)
                 if entry is None:
@@ -166,16 +179,12 @@ class Run:
         options = self._memory.options(self._fleet, spec)
         if is_waiting(replica) or replica.replaces or replica.job.rpartition("-")[2] not in options.hashes():
             return None
-        if self._overdrawn(replica, options):
+        if why_forsaken(replica, self.rack, options):
             return None
         placement = self._as_running(replica, options)
         if placement is None:
             return None
         return (replica, spec, placement, self.rack.cards[self.rack.by_uuid[replica.cards[0]]])
-
-    def _overdrawn(self, replica: Replica, options: Options) -> bool:
-        card = self.rack.by_uuid.get(replica.cards[0]) if replica.cards else None
-        return card is not None and options.overdrawn(replica, self.rack.cards[card])
 
     def _as_running(self, replica: Replica, options: Options) -> Placement | None:
         cards = [self.rack.by_uuid.get(uuid) for uuid in replica.cards]
@@ -189,8 +198,9 @@ class Run:
         """Make a model's replicas items that can be decided about."""
         options = self._memory.options(self._fleet, spec)
         state = self.states[position] = ModelState(options=options, position=position)
-        overdrawn = {replica.job for replica in replicas if self._overdrawn(replica, options)}
-        found = sort_replicas(replicas, options.hashes(), spec.replicas, overdrawn) if replicas else Sorted()
+        reasons = {replica.job: why_forsaken(replica, self.rack, options) for replica in replicas}
+        forsaken = {job: why for job, why in reasons.items() if why}
+        found = sort_replicas(replicas, options.hashes(), spec.replicas, forsaken) if replicas else Sorted()
         for replica, why in found.stops:
             self._stop(replica, why)
         for replica in found.leaving:
@@ -198,7 +208,7 @@ class Run:
             self._leaving.append(replica)
         for replica in found.running:
             item = Item(state, replica.replica, replica)
-            item.fixed = replica.job in found.arriving
+            item.fixed = replica.job in found.arriving or replica.job in self._pinned
             self._stand(item)
             state.items.append(item)
             if item.home and (placement := self._as_running(replica, options)):
@@ -206,13 +216,16 @@ class Run:
         for replica in found.outdated:
             item = Item(state, replica.replica, replica)
             item.fixed = item.outdated = True
+            item.forsaken = forsaken.get(replica.job, "")
             self._stand(item)
             state.outdated.append(item)
         state.waiting = found.waiting
         state.placed = len(found.running)
+        going_on = (*found.running, *found.outdated, *found.leaving)
+        state.serving = sum(replica.state is ReplicaState.SERVING for replica in going_on)
         state.numbers = {r.replica for r in (*found.running, *found.waiting, *found.leaving)}
-        # The successor of one that holds too much has the same spec: only its number tells their jobs apart.
-        state.numbers |= {r.replica for r in found.outdated if r.job in overdrawn}
+        # The successor of one that is forsaken has the same spec: only its number tells their jobs apart.
+        state.numbers |= {r.replica for r in found.outdated if r.job in forsaken}
         # A job that somebody replaced may not come back under its old name: it would be taken for the one to stop.
         state.numbers |= {number_of(r.replaces) for r in (*found.running, *found.waiting) if r.replaces}
         return state
@@ -334,10 +347,12 @@ class Run:
                 mark = self.board.mark()
                 self.board.lift(old)
                 if place():
-                    same_spec = old.replica.job.rpartition("-")[2] in state.options.hashes()
-                    reason = "it holds more than it booked" if same_spec else "its spec changed"
-                    item.instead_of, old.why = old.replica, f"{reason} and there is no room for both"
-                    return True
+                    state.held = _why_held(state, old.replica, item)
+                    if state.held is None:
+                        state.serving -= old.replica.state is ReplicaState.SERVING
+                        reason = old.forsaken or "its spec changed"
+                        item.instead_of, old.why = old.replica, f"{reason} and there is no room for both"
+                        return True
                 self.board.undo(mark)
         return False
 
@@ -407,6 +422,19 @@ class Run:
                 for index in rack.in_nodes[number]
             )
         return tuple(use for node in self._snapshot.nodes for use in uses[node.name])
+
+
+def _why_held(state: ModelState, old: Replica, new: Item) -> Held | None:
+    """Why an outdated replica may not stop for its successor; None: it may. Those that serve go one at a time."""
+    if old.state is not ReplicaState.SERVING:
+        return None
+    on_its_way = any(
+        item.cards and item is not new and (item.replica is None or item.replica.state is not ReplicaState.SERVING)
+        for item in state.items
+    )
+    if on_its_way:
+        return Held.TURN
+    return None if state.spare else Held.MIN_AVAILABLE
 
 
 def is_for(waiting: Replica, job_id: str, vendor: str) -> bool:

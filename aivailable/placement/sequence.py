@@ -5,11 +5,12 @@ the new replica, and stops the old one when that serves. Where moves wait for ea
 cheapest to interrupt stops first.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aivailable.model.plan import Action, Move, Placement, Start, Stop
-from aivailable.model.replica import Replica
+from aivailable.model.replica import Replica, ReplicaState
 from aivailable.placement.rack import Rack, free_slices
 
 
@@ -19,7 +20,7 @@ class Change:
 
     `cards` are its cards in the rack, `rank` orders changes. `replica` runs now and moves: its slices are free when the
     new one serves. `successor_of` is outdated and goes on serving; what becomes of it is a later plan's matter.
-    `spare`: the model can do without this one for a while; `cost` is what interrupting it costs.
+    `spare` is how many of those that serve its model can do without for a while; `cost` is what interrupting it costs.
     """
 
     placement: Placement
@@ -28,14 +29,18 @@ class Change:
     rank: tuple[int, ...]
     replica: Replica | None = None
     successor_of: Replica | None = None
-    spare: bool = True
+    spare: int = 1
     cost: float = 0.0
 
 
 def sequence(
     rack: Rack, stops: Sequence[Stop], changes: Iterable[Change], leaving: Iterable[Replica]
-) -> tuple[Action, ...]:
-    """Stops and changes as a list of actions that is valid at every step; `leaving` are on their way out already."""
+) -> tuple[tuple[Action, ...], frozenset[str]]:
+    """Stops and changes as a list of actions that is valid at every step; `leaving` are on their way out already.
+
+    Returns:
+        The actions, and the jobs that would have to be interrupted for the rest, whose models cannot spare them.
+    """
     order = _Order(rack)
     for replica in leaving:
         order.frees(replica)
@@ -43,16 +48,25 @@ def sequence(
         order.actions.append(stop)
         order.frees(stop.replica)
     pending = sorted(changes, key=lambda change: change.rank)
+    interrupted: Counter[str] = Counter()
     while pending:
         left = [change for change in pending if not order.begin(change)]
         if len(left) == len(pending):
             moving = [c for c in left if c.replica is not None and c.replica.job not in order.ending]
             if not moving:
                 break  # the slices are held by what no snapshot names; the next plan sees more
-            first = min(moving, key=lambda c: (not c.spare, c.cost, c.rank))
+            may = [c for c in moving if not _serves(c) or interrupted[c.placement.spec.model] < c.spare]
+            if not may:
+                return tuple(order.actions), frozenset(c.replica.job for c in moving if c.replica is not None)
+            first = min(may, key=lambda c: (c.cost, c.rank))
+            interrupted[first.placement.spec.model] += _serves(first)
             order.interrupt(first)
         pending = left
-    return tuple(order.actions)
+    return tuple(order.actions), frozenset()
+
+
+def _serves(change: Change) -> bool:
+    return change.replica is not None and change.replica.state is ReplicaState.SERVING
 
 
 class _Order:

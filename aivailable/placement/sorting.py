@@ -1,6 +1,6 @@
 """What the replicas of one model are to the plan: as wanted, waiting for a card, outdated, too many, on the way out."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aivailable.model.replica import Replica, ReplicaState
@@ -25,7 +25,7 @@ class Sorted:
 
 
 def sort_replicas(
-    replicas: Iterable[Replica], hashes: Collection[str], wanted: int, overdrawn: Collection[str] = ()
+    replicas: Iterable[Replica], hashes: Collection[str], wanted: int, forsaken: Mapping[str, str] | None = None
 ) -> Sorted:
     """Sort the replicas of a model that are not stopping.
 
@@ -33,11 +33,12 @@ def sort_replicas(
         replicas: Them.
         hashes: The spec hashes that the fleet asks for.
         wanted: How many the fleet wants.
-        overdrawn: The jobs that hold more than they booked; they serve until a successor with a larger claim does.
+        forsaken: The jobs that are to be replaced although they are what the fleet asks for, with the reason.
     """
+    forsaken = forsaken or {}
     found = Sorted()
     for replica in sorted(replicas, key=lambda r: (r.replica, r.job)):
-        if replica.job.rpartition("-")[2] not in hashes or replica.job in overdrawn:
+        if replica.job.rpartition("-")[2] not in hashes or replica.job in forsaken:
             found.outdated.append(replica)
         elif is_waiting(replica):
             found.waiting.append(replica)
@@ -45,7 +46,7 @@ def sort_replicas(
             found.running.append(replica)
     predecessors = _moves(found)
     _drop_surplus(found, predecessors, wanted)
-    _retire(found, wanted, overdrawn)
+    _retire(found, wanted, forsaken)
     return found
 
 
@@ -88,13 +89,19 @@ def _drop_surplus(found: Sorted, predecessors: dict[str, Replica], wanted: int) 
             found.stops.append((old, f"the fleet wants {wanted}"))
 
 
-def _retire(found: Sorted, wanted: int, overdrawn: Collection[str]) -> None:
-    """Stop outdated replicas that do not serve at once, the others as soon as enough new ones do."""
+def _retire(found: Sorted, wanted: int, forsaken: Mapping[str, str]) -> None:
+    """Stop outdated replicas as soon as enough new ones serve; at once, those of another spec that do not serve."""
     serving = sum(r.state is ReplicaState.SERVING for r in found.running)
     useful = [r for r in found.outdated if r.state is ReplicaState.SERVING]
-    found.stops += [(r, "its spec changed") for r in found.outdated if r.state is not ReplicaState.SERVING]
+    idle = [r for r in found.outdated if r.state is not ReplicaState.SERVING]
+    # One that is forsaken may serve again before its successor does.
+    hopeful = [r for r in idle if r.job in forsaken and serving < wanted]
+    for replica in idle:
+        if replica not in hopeful:
+            why = forsaken.get(replica.job)
+            found.stops.append((replica, f"{why}, and its model serves without it" if why else "its spec changed"))
     enough = max(0, serving + len(useful) - wanted)
     for replica in useful[:enough]:
-        why = "it holds more than it booked" if replica.job in overdrawn else "its spec changed"
+        why = forsaken.get(replica.job, "its spec changed")
         found.stops.append((replica, f"{why} and its replacement serves"))
-    found.outdated = useful[enough:]
+    found.outdated = useful[enough:] + hopeful

@@ -1,6 +1,7 @@
 """Replicas while a plan is being made: where each one is to be in the end, and how the replicas of a model spread."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from aivailable.model.fleet import ModelSpec
 from aivailable.model.replica import Replica
@@ -11,18 +12,26 @@ Rank = tuple[bool, int]
 """Who goes before whom, smaller first: the first replica of every model before the second of any, then by priority."""
 
 
+class Held(Enum):
+    """Why an outdated replica may not stop yet: another of its model is on its way, or too few would be left."""
+
+    TURN = "turn"
+    MIN_AVAILABLE = "min_available"
+
+
 class Item:
     """One replica that is to run: `replica` is it as observed (None: new), `home` the cards that it holds now.
 
     `option` and `cards` are where it is to be in the end; without cards it has no place. `stands_as` is the option that
     it runs as, with the slices as booked. `fixed`: it is not to be moved. `outdated`: it is not what the fleet asks
-    for, and serves until its successor does. `waiting` is its job that holds no card yet, `instead_of` the outdated
-    replica that has to stop before it starts. `why` tells for whom it moves or gives way.
+    for, and serves until its successor does; `forsaken` says why, where it is of the right spec. `waiting` is its job
+    that holds no card yet, `instead_of` the outdated replica that has to stop before it starts. `why` tells for whom
+    it moves or gives way.
     """
 
     __slots__ = (
-        *("cards", "fixed", "home", "instead_of", "model", "number", "option", "outdated", "replica", "stands_as"),
-        *("waiting", "why"),
+        *("cards", "fixed", "forsaken", "home", "instead_of", "model", "number"),
+        *("option", "outdated", "replica", "stands_as", "waiting", "why"),
     )
 
     def __init__(self, model: "ModelState", number: int, replica: Replica | None = None) -> None:
@@ -38,6 +47,7 @@ class Item:
         self.waiting: Replica | None = None
         self.instead_of: Replica | None = None
         self.why = ""
+        self.forsaken = ""
 
     @property
     def moved(self) -> bool:
@@ -56,7 +66,8 @@ class ModelState:
 
     `items` are those that have a place, or had one and gave way; `waiting` match the spec and hold no card; `outdated`
     do not match it; `displaced` gave way and look for another place; `lost` found none. `placed` counts the items with
-    a place; `on_nodes`, `on_racks` and `on_classes` count them there.
+    a place; `on_nodes`, `on_racks` and `on_classes` count them there. `serving` counts the replicas that serve and go
+    on; `held` says why an outdated one may not stop before its successor starts, where that would give it room.
     """
 
     options: Options
@@ -68,6 +79,8 @@ class ModelState:
     lost: list[Item] = field(default_factory=list)
     placed: int = 0
     exhausted: bool = False
+    serving: int = 0
+    held: Held | None = None
     numbers: set[int] = field(default_factory=set)
     on_nodes: dict[int, int] = field(default_factory=dict)
     on_racks: dict[str, int] = field(default_factory=dict)
@@ -85,6 +98,11 @@ class ModelState:
             number = next(n for n in range(len(self.numbers) + 1) if n not in self.numbers)
         self.numbers.add(number)
         return number
+
+    @property
+    def spare(self) -> int:
+        """How many of those that serve may be interrupted."""
+        return max(0, self.serving - self.options.spec.kept_serving)
 
     @property
     def _gaps(self) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Engine, ModelSpec
 from aivailable.model.measurement import Conditions, Measurement
-from aivailable.model.plan import Start, Stop
+from aivailable.model.plan import Move, Start, Stop
 from aivailable.model.replica import ReplicaState
 from aivailable.placement import Planner, plan
 from aivailable.vram.launch import planned
@@ -57,7 +57,7 @@ def test_its_claim_is_raised_and_it_serves_until_its_successor_does() -> None:
     measure(world, 5 * GIB)
 
     made = plan(WANTED, world.snapshot())
-    assert [type(a) for a in made.actions] == [Start]
+    assert [type(a) for a in made.actions] == [Move]
     for _ in range(6):
         for action in plan(WANTED, world.snapshot()).actions:
             if isinstance(action, Stop) and action.replica.job == before.job:

@@ -49,9 +49,10 @@ def racks(draw: st.DrawFn) -> Snapshot:
 
 
 def counted(made: Plan) -> Counter[str]:
-    """Replicas per model, with a place or without."""
+    """Replicas per model: with a place, without, or with one later."""
     found = Counter(p.spec.model for p in made.placements)
     found.update({u.model: u.count for u in made.unplaced})
+    found.update({d.model: d.count for d in made.deferred})
     return found
 
 

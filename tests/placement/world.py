@@ -52,6 +52,27 @@ class World:
             nodes.append(replace(node, cards=tuple(cards)))
         return Snapshot(nodes=tuple(nodes), replicas=tuple(self.replicas.values()), measured=self.measured)
 
+    def change_node(self, name: str, **facts: object) -> None:
+        """A node is otherwise from now on."""
+        self._nodes = tuple(
+            replace(n, **facts) if n.name == name else n  # type: ignore[arg-type] # Node's own fields
+            for n in self._nodes
+        )
+
+    def change_card(self, uuid: str, **facts: object) -> None:
+        """A card is otherwise from now on; without facts it has vanished."""
+        for node in self._nodes:
+            cards = [
+                replace(c, **facts) if c.uuid == uuid else c  # type: ignore[arg-type] # Card's own fields
+                for c in node.cards
+                if c.uuid != uuid or facts
+            ]
+            self.change_node(node.name, cards=tuple(cards))
+
+    def serving(self, model: str) -> int:
+        """How many replicas of a model serve."""
+        return sum(r.model == model and r.state is ReplicaState.SERVING for r in self.replicas.values())
+
     def carry_out(self, action: Action) -> None:
         """Begin one action, as the controller does: what waits for another job is left for a later plan."""
         if action.waits_for:
