@@ -16,6 +16,7 @@ from typing import Any
 from bench.availability.records import Done, Record, Result
 
 FAILURES_SHOWN = 50
+CUTS_SHOWN = 500
 SHOWN_IN_TABLE = 10
 
 
@@ -62,7 +63,7 @@ def report(
         "faults": [_fault(fault, records) for fault in faults],
         "failures": [_failure(record) for record in records if record.result is Result.FAILED][:FAILURES_SHOWN],
         "retries": [_failure(r) for r in records if r.retried and r.result is Result.OK and _odd(r)][:FAILURES_SHOWN],
-        "cuts": [_failure(record) for record in records if record.result is Result.CUT][:FAILURES_SHOWN],
+        "cuts": [_failure(record) for record in records if record.result is Result.CUT][:CUTS_SHOWN],
     }
 
 
