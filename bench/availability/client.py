@@ -125,7 +125,7 @@ class Load:
     async def _judge(self, connection: "Connection", record: Record, status: int, headers: dict[str, str]) -> None:
         body = await connection.body(headers)
         if status != 200:
-            raise BrokenError(f"status {status}: {body[:160].decode(errors='replace')}")
+            raise BrokenError(f"status {status}: {_message(body)}")
         answer = json.loads(body)
         if answer["model"] != record.arrival.model or answer["choices"][0]["message"]["content"] != _text(record):
             raise BrokenError(f"wrong answer: {body[:160].decode(errors='replace')}")
@@ -215,6 +215,14 @@ def _take(pool: deque[Connection]) -> Connection | None:
         if (connection := pool.pop()).usable:
             return connection
     return None
+
+
+def _message(body: bytes) -> str:
+    """What an error says; as it came where it is not of OpenAI's form."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(body[:160].decode(errors="replace").split())
 
 
 def _text(record: Record) -> str:
