@@ -18,6 +18,9 @@ RECOVERY_S = 90.0
 """How long the next fault of a lane waits for the last one to be recovered from; then it is given up, and said."""
 SETTLED_S = 1.0
 """Recovered is what stays recovered for so long."""
+GATEWAY_SETTLED_S = 5.0
+"""Besides, before another gateway is hit: longer than the longest answer takes, because a request that has just lost
+its gateway has one retry, and is in flight at the other one."""
 
 _BEGUN = (ReplicaState.FETCHING, ReplicaState.LOADING, ReplicaState.SERVING)
 
@@ -71,6 +74,7 @@ class Chaos:
             with self._one_gateway:
                 if not self._stop.is_set():
                     self._strike(fault, self.backend.blow(fault))
+                    self._stop.wait(GATEWAY_SETTLED_S)
         else:
             self._strike(fault, blow)
 
