@@ -76,6 +76,9 @@ class Registry(Protocol):
     def keys(self, prefix: str) -> tuple[str, ...]:
         """The keys that begin with a prefix, sorted."""
 
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key."""
+
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that ModifyIndex (0: does not exist yet).
 

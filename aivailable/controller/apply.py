@@ -20,17 +20,23 @@ class Outcome:
 
 
 def apply(
-    plan: Plan, cluster: Cluster, settings: Settings, *, leading: Callable[[], bool] = lambda: True
+    plan: Plan,
+    cluster: Cluster,
+    settings: Settings,
+    *,
+    leading: Callable[[], bool] = lambda: True,
+    may: Callable[[Action], bool] = lambda _: True,
 ) -> tuple[Outcome, ...]:
-    """Submit what starts and stop what stops; one refused action does not keep the others back.
+    """Submit what starts and stop what stops, in order; one refused action does not keep the others back.
 
-    `leading` is asked before each action: who leads no longer leaves the rest to the one who does.
+    `leading` is asked before each action: who leads no longer leaves the rest to the one who does. What `may` not be
+    tried now is left for later.
 
     The first half of a move is its start: the next plan stops the old replica when the new one serves. What waits for
     another job to end is left to the plan that is made when it has. Applying the same plan twice is harmless, because
     a job that exists is left as it is.
     """
-    ready = (action for action in plan.actions if not action.waits_for)
+    ready = (action for action in plan.actions if not action.waits_for and may(action))
     return tuple(_carry_out(action, cluster, settings) for action in ready if leading())
 
 
@@ -45,6 +51,11 @@ def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
     except AivailableError as error:
         return Outcome(action=action, text=text, error=error)
     return Outcome(action=action, text=text)
+
+
+def model_of(action: Action) -> str:
+    """The model that an action is about."""
+    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def describe(action: Action) -> str:

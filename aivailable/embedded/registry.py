@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class EmbeddedRegistry:
     def keys(self, prefix: str) -> tuple[str, ...]:
         """The keys that begin with a prefix, sorted."""
         return tuple(key for key in self._files.stored_keys() if key.startswith(prefix))
+
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key, sorted."""
+        found = {key: self.get(key) for key in self.keys(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
 
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that index, with `lease` only while it is held."""
