@@ -45,6 +45,25 @@ class Cluster(Protocol):
             RetryableError: The job has been registered anew since, and was left alone.
         """
 
+    def set_eligibility(self, node: str, *, eligible: bool) -> None:
+        """Say whether a node may be given new work; what runs there runs on. Eligible again, it drains no longer.
+
+        Raises:
+            UserError: There is no node of that name.
+        """
+
+    def drain(self, node: str, *, deadline_s: float) -> None:
+        """Move everything off a node, of whatever job, and give it no more; after `deadline_s` stop what is left.
+
+        Asked again, the deadline counts from then.
+
+        Raises:
+            UserError: There is no node of that name.
+        """
+
+    def running_on(self, node: str) -> tuple[str, ...]:
+        """The ids of all jobs, ours or not, that hold something of a node, sorted; none where no node has the name."""
+
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""
 
@@ -88,6 +107,9 @@ class Registry(Protocol):
     def keys(self, prefix: str) -> tuple[str, ...]:
         """The keys that begin with a prefix, sorted."""
 
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key."""
+
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that ModifyIndex (0: does not exist yet).
 
@@ -96,6 +118,9 @@ class Registry(Protocol):
         Returns:
             Whether it was written.
         """
+
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""

@@ -35,10 +35,11 @@ RETRY_DELAY_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded answer with Nomad's index."""
+    """A decoded answer with Nomad's index, and what to ask for the next page of a list; empty: there is none."""
 
     body: Any
     index: int
+    next_token: str = ""
 
 
 class NomadApi:
@@ -69,6 +70,11 @@ class NomadApi:
         return self._client.is_closed
 
     @property
+    def settings(self) -> NomadSettings:
+        """How it is spoken to."""
+        return self._settings
+
+    @property
     def where(self) -> str:
         """The address that is spoken to, for messages."""
         return self._where
@@ -92,6 +98,31 @@ class NomadApi:
         blocking = {**query, "index": since, "wait": f"{round(timeout_s * 1000)}ms"} if since else query
         answer = self._answer("GET", path, blocking, timeout_s=timeout_s + BLOCKING_SLACK_S)
         return answer or Answer(body=None, index=since)
+
+    def index(self, path: str, /, **query: QueryValue) -> int:
+        """Nomad's index of a list that can be had in pages: the number of the last write to what it lists.
+
+        Raises:
+            AivailableError: As `get`.
+        """
+        return next(self.pages(path, 1, **query)).index
+
+    def pages(self, path: str, per_page: int, /, **query: QueryValue) -> Iterator[Answer]:
+        """A list in pages of at most `per_page` entries, so that its length does not decide what it takes in memory.
+
+        What changes between two pages is seen as it was or as it is: the index of a later page has risen then.
+
+        Raises:
+            AivailableError: As `get`.
+        """
+        token = ""
+        while True:
+            asked = {**query, "per_page": per_page, **({"next_token": token} if token else {})}
+            answer = self._answer("GET", path, asked) or Answer(body=None, index=0)
+            yield answer
+            token = answer.next_token
+            if not token:
+                return
 
     def put(self, path: str, body: object, /, **query: QueryValue) -> Any:
         """Write and decode the answer.
@@ -170,7 +201,11 @@ class NomadApi:
                 if not response.is_success:
                     raise _refused(response.status_code, response.text, path)
                 index = int(response.headers.get("x-nomad-index", "0"))
-                return Answer(body=response.content if plain else _decoded(response.text), index=index)
+                return Answer(
+                    body=response.content if plain else _decoded(response.content),
+                    index=index,
+                    next_token=response.headers.get("x-nomad-nexttoken", ""),
+                )
             except httpx2.TransportError as error:
                 failure: AivailableError = self._unreachable(error)
             except RetryableError as error:
@@ -191,8 +226,8 @@ class NomadApi:
         )
 
 
-def _decoded(text: str) -> Any:
-    return json.loads(text) if text.strip() else None
+def _decoded(content: bytes) -> Any:
+    return json.loads(content) if content.strip() else None
 
 
 def _refused(status: int, text: str, path: str) -> AivailableError:

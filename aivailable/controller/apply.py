@@ -26,18 +26,19 @@ def apply(
     *,
     ended: Mapping[str, int] | None = None,
     leading: Callable[[], bool] = lambda: True,
+    may: Callable[[Action], bool] = lambda _: True,
 ) -> tuple[Outcome, ...]:
-    """Submit what starts and stop what stops; one refused action does not keep the others back.
+    """Submit what starts and stop what stops, in order; one refused action does not keep the others back.
 
     `ended` is that of the snapshot that was planned for. `leading` is asked before each action: who leads no longer
-    leaves the rest to the one who does.
+    leaves the rest to the one who does. What `may` not be tried now is left for later.
 
     The first half of a move is its start: the next plan stops the old replica when the new one serves. What waits for
     another job to end is left to the plan that is made when it has. Applying the same plan twice, or long after it was
     made, is harmless: a job that exists is left as it is, one stopped since is not started again, one registered anew
     since is not stopped.
     """
-    ready = (action for action in plan.actions if not action.waits_for)
+    ready = (action for action in plan.actions if not action.waits_for and may(action))
     return tuple(_carry_out(action, cluster, settings, ended) for action in ready if leading())
 
 
@@ -52,6 +53,11 @@ def _carry_out(action: Action, cluster: Cluster, settings: Settings, ended: Mapp
     except AivailableError as error:
         return Outcome(action=action, text=text, error=error)
     return Outcome(action=action, text=text)
+
+
+def model_of(action: Action) -> str:
+    """The model that an action is about."""
+    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def describe(action: Action) -> str:

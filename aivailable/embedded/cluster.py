@@ -4,7 +4,7 @@ import difflib
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,24 +101,36 @@ class EmbeddedCluster:
         Raises:
             UserError: No such node, with the nearest name.
         """
-        self._mark(node, "down", value=down)
+        self._mark(node, {"down": down})
 
-    def set_node_draining(self, node: str, *, draining: bool) -> None:
-        """Move work off a node and give it no more, or let it take work again.
+    def set_eligibility(self, node: str, *, eligible: bool) -> None:
+        """Say whether a node may be given new work; see `aivailable.seams.Cluster`.
 
         Raises:
             UserError: No such node, with the nearest name.
         """
-        self._mark(node, "draining", value=draining)
+        self._mark(node, {"ineligible": False, "drain_until_s": 0.0} if eligible else {"ineligible": True})
 
-    def _mark(self, node: str, mark: str, *, value: bool) -> None:
+    def drain(self, node: str, *, deadline_s: float) -> None:
+        """Move everything off a node and give it no more; see `aivailable.seams.Cluster`.
+
+        Raises:
+            UserError: No such node, with the nearest name.
+        """
+        self._mark(node, {"ineligible": True, "drain_until_s": time.time() + deadline_s})
+
+    def running_on(self, node: str) -> tuple[str, ...]:
+        """The ids of the jobs that hold something of a node, sorted."""
+        return tuple(sorted(job for where, job in self._published().get("running", []) if where == node))
+
+    def _mark(self, node: str, marks: Mapping[str, bool | float]) -> None:
         names = [known.name for known in self.snapshot().nodes]
         if node not in names:
             near = difflib.get_close_matches(node, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
             raise UserError(f"there is no node {node!r}", hint=hint)
         self._files.marks.update(
-            lambda marks: {**(marks or {}), node: {**(marks or {}).get(node, {}), mark: value}},
+            lambda known: {**(known or {}), node: {**(known or {}).get(node, {}), **marks}},
         )
 
     def _published(self) -> dict[str, Any]:

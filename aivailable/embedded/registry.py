@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,11 +47,20 @@ class EmbeddedRegistry:
         """The keys that begin with a prefix, sorted."""
         return tuple(key for key in self._files.stored_keys() if key.startswith(prefix))
 
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key, sorted."""
+        found = {key: self.get(key) for key in self.keys(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
+
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that index, with `lease` only while it is held."""
         if lease is not None and not lease.held():
             return False
         return self._files.key(key).write(value.decode(errors=_BYTES), expected=index)
+
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
+        self._files.key(key).remove()
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""

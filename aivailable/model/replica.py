@@ -27,7 +27,8 @@ class ReplicaState(StrEnum):
 class ReplicaSpec:
     """What is asked of one replica. Never edited: another spec is another job.
 
-    `driver` is Nomad's task driver, `mesh` one of `bridge`, `host`, `none`.
+    `driver` is Nomad's task driver, `mesh` one of `bridge`, `host`, `none`; `attempt` tells a version that was given up
+    from the same one deployed again.
     """
 
     model: str
@@ -38,6 +39,7 @@ class ReplicaSpec:
     driver: str
     mesh: str
     simulated: bool = False
+    attempt: int = 0
 
     @property
     def hash8(self) -> str:
@@ -60,6 +62,8 @@ class ReplicaSpec:
             "mesh": self.mesh,
             "simulated": self.simulated,
         }
+        if self.attempt:
+            identity["attempt"] = self.attempt
         return hashlib.sha256(_IDENTITY.encode(identity).encode()).hexdigest()[:8]
 
     def job_id(self, replica: int) -> str:

@@ -151,6 +151,70 @@ def test_a_soft_plan_reaches_the_card_that_it_prefers(parts: Parts) -> None:
     assert now.free_slices == card.slices - 4
 
 
+def test_a_node_that_is_not_eligible_keeps_its_work_and_gets_no_more(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    replica = parts.replica(JOB, ReplicaState.SERVING)
+
+    parts.cluster.set_eligibility(replica.node, eligible=False)
+    parts.cluster.set_eligibility(replica.node, eligible=False)
+    eventually(lambda: not eligible(parts, replica.node), timeout_s=WAIT_S)
+    parts.cluster.submit(OTHER, text(OTHER))
+
+    assert parts.replica(OTHER, ReplicaState.SERVING).node != replica.node
+    assert parts.replica(JOB, ReplicaState.SERVING).alloc == replica.alloc
+    assert parts.cluster.running_on(replica.node) == (JOB,)
+    parts.cluster.set_eligibility(replica.node, eligible=True)
+    eventually(lambda: eligible(parts, replica.node), timeout_s=WAIT_S)
+
+
+def test_a_drain_moves_work_and_stays_until_the_node_is_eligible_again(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    before = parts.replica(JOB, ReplicaState.SERVING)
+
+    parts.cluster.drain(before.node, deadline_s=60)
+    eventually(lambda: parts.cluster.running_on(before.node) == (), timeout_s=WAIT_S)
+    assert parts.replica(JOB, ReplicaState.SERVING).node != before.node
+    assert not eligible(parts, before.node)
+
+    parts.cluster.set_eligibility(before.node, eligible=True)
+    eventually(lambda: eligible(parts, before.node), timeout_s=WAIT_S)
+
+
+def test_what_has_no_place_elsewhere_is_stopped_at_the_drains_deadline(parts: Parts) -> None:
+    nodes = [node for node in parts.snapshot().nodes if any(card.vendor == "nvidia" for card in node.cards)]
+    for node in nodes[1:]:
+        parts.cluster.set_eligibility(node.name, eligible=False)
+    eventually(lambda: not any(eligible(parts, node.name) for node in nodes[1:]), timeout_s=WAIT_S)
+    try:
+        parts.cluster.submit(JOB, text())
+        assert parts.replica(JOB, ReplicaState.SERVING).node == nodes[0].name
+        parts.cluster.drain(nodes[0].name, deadline_s=60)
+        assert parts.replica(JOB, ReplicaState.SERVING).node == nodes[0].name
+
+        parts.cluster.drain(nodes[0].name, deadline_s=0.5)
+
+        eventually(lambda: parts.cluster.running_on(nodes[0].name) == (), timeout_s=WAIT_S)
+        assert parts.replica(JOB, ReplicaState.PENDING).node == ""
+    finally:
+        for node in nodes:
+            parts.cluster.set_eligibility(node.name, eligible=True)
+        eventually(lambda: all(eligible(parts, node.name) for node in nodes), timeout_s=WAIT_S)
+
+
+def test_an_unknown_node_is_refused_with_the_nearest_name(parts: Parts) -> None:
+    eventually(lambda: parts.snapshot().nodes, timeout_s=WAIT_S)
+    with pytest.raises(UserError) as refused:
+        parts.cluster.drain("nod1", deadline_s=1)
+    assert "did you mean node1?" in refused.value.hint
+    with pytest.raises(UserError):
+        parts.cluster.set_eligibility("nowhere", eligible=False)
+    assert parts.cluster.running_on("nowhere") == ()
+
+
+def eligible(parts: Parts, node: str) -> bool:
+    return any(known.name == node and known.eligible for known in parts.snapshot().nodes)
+
+
 def test_logs_are_the_last_lines_and_what_follows(parts: Parts) -> None:
     parts.cluster.submit(JOB, text(**shell("for i in 1 2 3; do echo line $i; done; sleep 4; echo four; exec sleep 9")))
 

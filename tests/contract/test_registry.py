@@ -95,6 +95,17 @@ def test_without_a_change_the_index_stays_after_the_timeout(registry: Registry) 
     assert registry.key_changed("k", index, 0.1) == index
 
 
+def test_a_key_that_is_removed_is_gone_and_can_be_written_anew(registry: Registry) -> None:
+    registry.put("a/b", b"1")
+    index = registry.key_changed("a/b", 0, 1.0)
+    registry.delete("a/b")
+    registry.delete("a/b")
+    assert registry.get("a/b") is None
+    assert registry.keys("a/") == ()
+    assert registry.key_changed("a/b", index, 5.0) != index
+    assert registry.put("a/b", b"2", index=0)
+
+
 def test_a_lock_has_one_holder(registry: Registry) -> None:
     with registry.lock("leader", timeout_s=1) as first:
         assert first.held()

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from aivailable.controller.observe import merge_health, merge_silent
+from aivailable.controller.observe import merge_silent, with_health
 from aivailable.model.cards import Node
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import ENGINE_SERVICE, Instance
@@ -16,8 +16,7 @@ def merged(state: ReplicaState, *, passing: bool | None) -> Replica:
     instance = Instance(
         id="i", service=ENGINE_SERVICE, address="10.0.0.1", port=80, passing=bool(passing), meta={"alloc": "a1"}
     )
-    snapshot = Snapshot(replicas=(replace(REPLICA, state=state),))
-    return merge_health(snapshot, () if passing is None else (instance,)).replicas[0]
+    return with_health(replace(REPLICA, state=state), None if passing is None else instance)
 
 
 @pytest.mark.parametrize(
