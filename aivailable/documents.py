@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from aivailable.errors import UserError
+from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet, Resolved
 from aivailable.model.footprint import Footprint
 from aivailable.model.measurement import Measurement
 from aivailable.model.plan import Action, Move, Plan, Start
+from aivailable.model.service import ApiKey
 from aivailable.model.snapshot import Snapshot
 from aivailable.model.usage import GatewayUsage
 
@@ -26,7 +28,9 @@ _FLEET = TypeAdapter(Fleet)
 _SNAPSHOT = TypeAdapter(Snapshot)
 _RESOLVED = TypeAdapter(Resolved)
 _USAGE = TypeAdapter(GatewayUsage)
+_FAILED = TypeAdapter(tuple[Failure, ...])
 _MEASURED = TypeAdapter(tuple[Measurement, ...])
+_KEYS = TypeAdapter(tuple[ApiKey, ...])
 
 
 def dump_fleet(fleet: Fleet) -> bytes:
@@ -75,6 +79,20 @@ def load_measurements(text: bytes, *, where: str) -> tuple[Measurement, ...]:
     return _load(_MEASURED, text, "document of measurements", where)
 
 
+def dump_failures(failures: Sequence[Failure]) -> bytes:
+    """Failures as the bytes that the key-value store holds."""
+    return _FAILED.dump_json(tuple(failures))
+
+
+def load_failures(text: bytes, *, where: str) -> tuple[Failure, ...]:
+    """Failures from such bytes.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    return _load(_FAILED, text, "document of failures", where)
+
+
 def dump_usage(usage: GatewayUsage) -> bytes:
     """A gateway's usage as the bytes that the key-value store holds."""
     return _USAGE.dump_json(usage)
@@ -87,6 +105,30 @@ def load_usage(text: bytes, *, where: str) -> GatewayUsage:
         UserError: Not such a document; `where` names its origin.
     """
     return _load(_USAGE, text, "document of usage", where)
+
+
+def keys_document(keys: Sequence[ApiKey]) -> list[dict[str, Any]]:
+    """API keys with rights and limits as plain values, without their secrets."""
+    document: list[dict[str, Any]] = _KEYS.dump_python(tuple(keys), mode="json", exclude={"__all__": {"secret"}})
+    return document
+
+
+def load_keys(text: bytes, *, where: str) -> tuple[ApiKey, ...]:
+    """API keys from such values in JSON; their secrets are empty.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON: {error}", hint="`aivailable keys list --json` prints one") from error
+    if isinstance(entries, list):
+        entries = [{**entry, "secret": ""} if isinstance(entry, dict) else entry for entry in entries]
+    try:
+        return _KEYS.validate_python(entries)
+    except ValidationError as error:
+        raise _refused("list of keys", where, error) from error
 
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:

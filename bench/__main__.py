@@ -3,6 +3,7 @@
 import sys
 
 from bench import startup
+from bench.availability.__main__ import main as availability
 from bench.controller.__main__ import main as controller
 from bench.gateway.__main__ import main as gateway
 from bench.placement.__main__ import main as placement
@@ -14,6 +15,7 @@ BENCHMARKS = {
     "controller": controller,
     "vram_accuracy": vram_accuracy,
     "gateway": gateway,
+    "availability": availability,
 }
 
 if __name__ == "__main__":

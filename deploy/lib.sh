@@ -279,8 +279,21 @@ wait_for_nomad() {
   done
 }
 
+# engines_here NODE: how many of AIvailable's engines hold something of it; nothing where Nomad does not say.
+engines_here() {
+  living='(ClientStatus == "pending" or ClientStatus == "running")'
+  nomad operator api -filter "NodeName == \"$1\" and JobID matches \"^llm-\" and $living" \
+    '/v1/allocations?namespace=*' | grep -o '"JobID":"llm-[^"]*"' | sort -u | wc -l
+}
+
 drain() {
-  say "draining this node: its engines are started elsewhere, at most $deadline …"
+  this=$(nomad node status -self -t '{{.Name}}' 2>/dev/null) || this=''
+  engines=$(engines_here "$this") || engines=0
+  if [ "$engines" -gt 0 ] && [ -z "$force" ]; then
+    refuse "engines run here ($engines); Nomad's own drain stops each before another one serves" \
+      "'aivailable drain $this' first, which moves them without a gap; or --force"
+  fi
+  say "draining this node: what runs here is started elsewhere, at most $deadline …"
   nomad node drain -self -enable -deadline "$deadline" -yes ||
     fail "the node could not be drained" "is NOMAD_TOKEN set where ACLs are on, and NOMAD_ADDR with --open-api?"
 }

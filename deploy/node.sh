@@ -35,7 +35,9 @@ Makes this host a node of an AIvailable cluster, as root. Nomad and Consul must 
   --open-api              HTTP APIs of Nomad and Consul on --bind too, not on loopback only. Without ACLs whoever
                           reaches them is root on every node
   --acl, --consul-acl     Nomad, Consul ask for tokens (deploy/policies); not turned off by leaving it out
-  --deadline D            how long a drain waits for engines to finish, e.g. 10m (default)
+  --deadline D            how long a drain waits for what runs here to finish, e.g. 10m (default)
+  --force                 reslice, leave: also when engines run here, which then fail to answer for a while. Without it
+                          `aivailable drain NAME` comes first
   --root DIR              write below DIR, for an image: starts nothing, installs no package
   --dry-run               say what would be done, change nothing
 TEXT
@@ -43,7 +45,7 @@ TEXT
 
 action=make root='' dry_run='' server='' client='' servers=1 join='' bind='' name='' class='' rack='' datacenter=dc1
 simulated='' node='' slice_mib='' package='' upgrade='' nomad_binary='' consul_binary='' open_api='' acl=''
-consul_acl='' deadline=10m
+consul_acl='' deadline=10m force=''
 
 case ${1-} in
   reslice | leave) action=$1 && shift ;;
@@ -55,6 +57,7 @@ while [ $# -gt 0 ]; do
     --server) server=1 ;;
     --client) client=1 ;;
     --upgrade) upgrade=1 ;;
+    --force) force=1 ;;
     --open-api) open_api=1 ;;
     --acl) acl=1 ;;
     --consul-acl) consul_acl=1 ;;
@@ -211,14 +214,20 @@ reslice() {
     say "would drain this node (at most $deadline), stop Nomad, set $slice_mib MiB, start it, take the node back"
     return 0
   fi
+  eligible=$(nomad node status -self -t '{{.SchedulingEligibility}}' 2>/dev/null) || eligible=''
   drain
   run systemctl stop nomad
   sed "s/^\( *slice_mib *= *\)[0-9]*/\1$slice_mib/" "$file" >"$scratch/new" && put 644 "$file"
   rm -f /var/lib/aivailable/gpu/slices.json
   run systemctl start nomad
   wait_for_nomad
-  run nomad node drain -self -disable -yes
   say "slices have $slice_mib MiB now; every node must have the same"
+  if [ "$eligible" = ineligible ]; then
+    run nomad node drain -self -disable -keep-ineligible -yes
+    say "it took no work before and takes none now: 'aivailable undrain $this'"
+  else
+    run nomad node drain -self -disable -yes
+  fi
 }
 
 leave() {

@@ -4,14 +4,17 @@ import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 from rich.table import Table
 
 from aivailable.cli.connection import connect
 from aivailable.cli.console import notes, out
+from aivailable.cli.fleet_input import read_text
 from aivailable.cli.stop import require_model
 from aivailable.controller.fleetstore import read_fleet
+from aivailable.documents import keys_document, load_keys
 from aivailable.errors import UserError
 from aivailable.keystore import create_key, read_keys, revoke_key, rotate_key
 from aivailable.model.service import ApiKey
@@ -21,7 +24,7 @@ _SPAN = re.compile(r"(\d{1,6})([hd])")
 
 @click.group("keys")
 def command() -> None:
-    """Make, list, revoke and rotate API keys. A change is live within two seconds."""
+    """Make, list, revoke, rotate and reissue API keys. A change is live within two seconds."""
 
 
 @command.command("create")
@@ -75,23 +78,42 @@ def list_(cluster: str | None, *, as_json: bool) -> None:
     """List the keys and what they may use; never their secrets."""
     keys = read_keys(connect(cluster).secrets)
     if as_json:
-        documents = [
-            {
-                "id": key.id,
-                "models": list(key.models),
-                "rpm": key.rpm,
-                "tpm": key.tpm,
-                "tokens_per_day": key.tokens_per_day,
-                "expires_at": key.expires_at,
-            }
-            for key in keys
-        ]
-        click.echo(json.dumps(documents, indent=2))
+        click.echo(json.dumps(keys_document(keys), indent=2))
         return
     table = Table("Key", "Models", "Limits", box=None, pad_edge=False)
     for key in keys:
         table.add_row(key.id, ", ".join(key.models) or "every model", _limits(key) or "none")
     out.print(table)
+
+
+@command.command("reissue")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_obj
+def reissue(cluster: str | None, file: Path) -> None:
+    """Make the keys anew that FILE lists, as `keys list --json` printed them: names, models and limits stay.
+
+    Prints a name and its new secret per line. A name that there is already is left as it is; what has expired, too.
+    """
+    listed = load_keys(read_text(file).encode(), where=str(file))
+    connection = connect(cluster)
+    fleet = read_fleet(connection.registry).fleet
+    for model in dict.fromkeys(model for key in listed for model in key.models):
+        require_model(fleet, model)
+    present = {key.id for key in read_keys(connection.secrets)}
+    for key in listed:
+        if key.id in present or 0 < key.expires_at <= time.time():
+            notes.print(f"key {key.id} {'is there already' if key.id in present else 'has expired'}: left away")
+            continue
+        made = create_key(
+            connection.secrets,
+            key.id,
+            key.models,
+            rpm=key.rpm,
+            tpm=key.tpm,
+            tokens_per_day=key.tokens_per_day,
+            expires_at=key.expires_at,
+        )
+        click.echo(f"{made.id} {made.secret}")
 
 
 @command.command("revoke")

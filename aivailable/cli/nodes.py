@@ -7,6 +7,7 @@ import click
 from aivailable.cli.connection import connect
 from aivailable.cli.console import notes, out
 from aivailable.cli.views import nodes_view
+from aivailable.controller.observe import observe
 from aivailable.documents import snapshot_document
 
 
@@ -15,7 +16,8 @@ from aivailable.documents import snapshot_document
 @click.pass_obj
 def command(cluster: str | None, *, as_json: bool) -> None:
     """Show every node with its cards and how much of them is booked."""
-    snapshot = connect(cluster).cluster.snapshot()
+    connection = connect(cluster)
+    snapshot = observe(connection.cluster, connection.registry)
     if as_json:
         click.echo(json.dumps(snapshot_document(snapshot), indent=2))
         return

@@ -26,6 +26,9 @@ LOCK_DELAY_S = 1
 RENEW_S = 3.0
 LOCK_POLL_S = 0.2
 
+_LOST = 'CheckID == "serfHealth"'
+"""The check by which Consul's agents look after each other."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +70,11 @@ class ConsulRegistry:
         """Wait until the instances of a service or their health differ from index `since`."""
         path = f"/v1/health/service/{service}"
         return self._index(lambda **wait: self._api.index_of(path, **wait), since, timeout_s)
+
+    def lost_nodes(self) -> frozenset[str]:
+        """The nodes that Consul's agents do not hear from any more."""
+        _, checks = self._ask(lambda: self._consul.health.state("critical", filter_expr=_LOST))
+        return frozenset(check["Node"] for check in checks or ())
 
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
@@ -112,6 +120,10 @@ class ConsulRegistry:
             if "invalid session" in error.message:
                 return False
             raise
+
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
+        self._ask(lambda: self._consul.kv.delete(key))
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""

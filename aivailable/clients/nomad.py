@@ -13,6 +13,7 @@ from urllib.parse import quote
 from aivailable.clients.nomad_allocations import ENGINE_TASK, FETCH_TASK, Document, FailedTask, newest_failure
 from aivailable.clients.nomad_api import TIMEOUT_S, NomadApi, QueryValue
 from aivailable.clients.nomad_events import EventWatch
+from aivailable.clients.nomad_nodes import NomadNodes
 from aivailable.clients.nomad_snapshot import NomadReader, Reading
 from aivailable.clients.nomad_views import REPLICA_PREFIX, allocation_events, node_events, used_mib
 from aivailable.errors import AivailableError, RetryableError, UserError
@@ -27,15 +28,15 @@ PROGRESS_TIMEOUT_S = 2.0
 NOTES_PER_ROUND = 30
 """Of so many replicas on their way one snapshot asks what they say, two requests each; the others keep their notes."""
 
-_EXISTS = re.compile(r"Enforcing job modify index 0: job already exists")
+_CHANGED = re.compile(r"Enforcing job modify index \d+: job (already exists|exists with conflicting|does not exist)")
 _VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
 
 
-class NomadCluster:
+class NomadCluster(NomadNodes):
     """One Nomad region and namespace; see `aivailable.seams.Cluster`."""
 
     def __init__(self, api: NomadApi) -> None:
-        self._api = api
+        super().__init__(api)
         self._events = EventWatch(api)
         self._reader = NomadReader(api)
         self._notes: dict[tuple[str, ReplicaState], str] = {}
@@ -99,12 +100,14 @@ class NomadCluster:
             return ""
         return _no_place(max(failed, key=lambda evaluation: evaluation["CreateIndex"])["FailedTGAllocs"])
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job given as HCL text, only if there is none of that id; one that is stopped is started anew.
+
+        With `index` only while that is the stopped job's modify index, or while there is none (0).
 
         Raises:
             UserError: Nomad refuses the text, or its id is another.
-            RetryableError: Nomad has no place for it at this moment.
+            RetryableError: Nomad has no place for it at this moment, or it was started and stopped since.
         """
         job = self._parse(job_id, text)
         planned = self._api.put(f"/v1/job/{quote(job_id)}/plan", {"Job": job, "Diff": False}) or {}
@@ -112,7 +115,15 @@ class NomadCluster:
             raise RetryableError(
                 f"job {job_id}: {_no_place(planned['FailedTGAllocs'])}", hint="it is planned anew with the next change"
             )
-        self.register(job, index=0)
+        try:
+            self.register(job, index=index or 0)
+        except AivailableError as error:
+            existing = self._changed_meanwhile(job_id, error)
+            if existing and not existing["Stop"]:
+                return
+            if not existing or index is not None:
+                raise _anew(job_id) from error
+            self.register(job, index=existing["JobModifyIndex"])
 
     def _parse(self, job_id: str, text: str) -> Document:
         """A job that Nomad has parsed and found valid."""
@@ -126,23 +137,38 @@ class NomadCluster:
 
     def register(self, job: Document, *, index: int) -> None:
         """Register a parsed job if its modify index is still `index` (0: there is none)."""
-        try:
-            self._api.put("/v1/jobs", {"Job": job, "EnforceIndex": True, "JobModifyIndex": index})
-        except AivailableError as error:
-            if not (index == 0 and _EXISTS.search(error.message)):
-                raise
-            existing = self._api.get(f"/v1/job/{quote(job['ID'])}") or {}
-            if existing.get("Stop"):
-                self.register(job, index=existing["JobModifyIndex"])
+        self._api.put("/v1/jobs", {"Job": job, "EnforceIndex": True, "JobModifyIndex": index})
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job; an unknown id is no error.
+    def _changed_meanwhile(self, job_id: str, error: AivailableError) -> Document | None:
+        """The job as it is, where it was refused because its index is another; any other error goes on."""
+        if not _CHANGED.search(error.message):
+            raise error
+        found: Document | None = self._api.get(f"/v1/job/{quote(job_id)}")
+        return found
+
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job; an unknown id is no error. With `index` only while that is still the job's modify index.
 
         It is not purged: Nomad 2.0 forgets the allocations of a purged job at once and gives out their slices while
         their tasks still run to the end of their kill timeout. Nomad's own garbage collection removes it hours later;
         until then its events and logs can be read, and its id can be used again.
+
+        Nomad's DELETE knows no condition, so a conditional stop registers the same job as a stopped one.
+
+        Raises:
+            RetryableError: The job has been registered anew since.
         """
-        self._api.delete(f"/v1/job/{quote(job_id)}")
+        if index is None:
+            self._api.delete(f"/v1/job/{quote(job_id)}")
+            return
+        job = self._api.get(f"/v1/job/{quote(job_id)}")
+        if job is None or job["Stop"]:
+            return
+        try:
+            self.register({**job, "Stop": True}, index=index)
+        except AivailableError as error:
+            self._changed_meanwhile(job_id, error)
+            raise _anew(job_id) from error
 
     def replace(self, job_id: str, text: str) -> None:
         """Register a job given as HCL text, or update the one of that id; allocations that need not change run on.
@@ -290,6 +316,12 @@ def _on_its_way(replica: Replica) -> bool:
 
 def _noted(replica: Replica, note: str) -> Replica:
     return replica if replica.note == note else replace(replica, note=note)
+
+
+def _anew(job_id: str) -> RetryableError:
+    return RetryableError(
+        f"job {job_id} was registered anew since it was looked at", hint="it is planned anew with that change"
+    )
 
 
 def _no_place(failed: Document) -> str:

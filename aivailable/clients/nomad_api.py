@@ -27,6 +27,8 @@ STREAM_SILENCE_S = 30.0
 """The event stream sends a heartbeat every 10 s; three missed ones mean that the connection is dead."""
 QueryValue = str | int | Sequence[str]
 
+_PASSING = ("leader", "rpc error: EOF", "failed to get conn", "No path to region", "no servers")
+"""What an agent says when it cannot reach its servers."""
 ATTEMPTS = 3
 RETRY_DELAY_S = 0.3
 
@@ -66,6 +68,11 @@ class NomadApi:
     def closed(self) -> bool:
         """Whether it was closed here."""
         return self._client.is_closed
+
+    @property
+    def settings(self) -> NomadSettings:
+        """How it is spoken to."""
+        return self._settings
 
     @property
     def where(self) -> str:
@@ -175,7 +182,11 @@ class NomadApi:
         timeout_s: float = TIMEOUT_S,
         plain: bool = False,
     ) -> Answer | None:
-        """One answer; what may work later is tried again, as every write here may be repeated."""
+        """One answer; what may work later is tried again, as every write here may be repeated.
+
+        But not what took long to fail: whoever asked has waited enough, and may see the world as it was.
+        """
+        again_until_s = time.monotonic() + timeout_s / 2
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 response = self._client.request(
@@ -199,7 +210,7 @@ class NomadApi:
                 failure: AivailableError = self._unreachable(error)
             except RetryableError as error:
                 failure = error
-            if attempt == ATTEMPTS:
+            if attempt == ATTEMPTS or time.monotonic() > again_until_s:
                 raise failure
             self._sleep(RETRY_DELAY_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
@@ -225,8 +236,8 @@ def _refused(status: int, text: str, path: str) -> AivailableError:
         return UserError(
             f"Nomad refuses {path}: {words}", hint="set NOMAD_TOKEN to a token with a policy of deploy/policies"
         )
-    lasting = "leader" in words or "rpc error: EOF" in words or status in (429, 502, 503, 504)
-    if lasting:
+    passing = any(said in words for said in _PASSING) or status in (429, 502, 503, 504)
+    if passing:
         return RetryableError(f"Nomad cannot answer {path} now: {words}", hint="try again in a moment")
     if status < httpx2.codes.INTERNAL_SERVER_ERROR:
         return UserError(f"Nomad refuses {path}: {words}")

@@ -23,12 +23,13 @@ _WHOLE: Mapping[str, QueryValue] = {"resources": "true", "task_states": "true", 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A replica's job as the list has it."""
+    """A replica's job as the list has it; `index` is its modify index: that of its last registration, or its stop."""
 
     id: str
     namespace: str
     meta: Mapping[str, str]
     stopped: bool
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,11 @@ class NomadReader:
             found = sorted((node for _, _, node in self._nodes.values()), key=lambda node: node.name)
             shown = [r for *_, r in self._replicas.values() if r.alloc or r.state is not ReplicaState.STOPPING]
             self._reading = Reading(
-                Snapshot(nodes=tuple(found), replicas=tuple(shown)),
+                Snapshot(
+                    nodes=tuple(found),
+                    replicas=tuple(shown),
+                    ended={job.id: job.index for job in jobs.values() if job.stopped},
+                ),
                 {job: entry[1] for job, entry in self._replicas.items()},
             )
             self._parts = parts
@@ -117,7 +122,7 @@ class NomadReader:
             places = tuple(nodes.get(allocation.node_id) for allocation in mine)
             entry = self._replicas.get(job.id)
             if entry is None or entry[0] is not job or not _same(entry[1], mine) or not _same(entry[2], places):
-                replica = replica_of(job.id, job.meta, mine, nodes, stopped=job.stopped)
+                replica = replica_of(job.id, job.meta, mine, nodes, stopped=job.stopped, index=job.index)
                 known = entry[3] if entry else None
                 entry = (job, mine, places, known if known == replica else replica)
             made[job.id] = entry
@@ -139,7 +144,13 @@ class NomadReader:
 
 
 def _job_of(document: Document) -> Job:
-    return Job(document["ID"], document.get("Namespace", ""), dict(document.get("Meta") or {}), document["Stop"])
+    return Job(
+        id=document["ID"],
+        namespace=document.get("Namespace", ""),
+        meta=dict(document.get("Meta") or {}),
+        stopped=document["Stop"],
+        index=document["JobModifyIndex"],
+    )
 
 
 def _same(before: Sequence[object], now: Sequence[object]) -> bool:

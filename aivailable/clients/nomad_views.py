@@ -26,6 +26,8 @@ _RACK = "rack"
 
 CNI_BRIDGE = "plugins.cni.version.bridge"
 """The attribute of a node that has the CNI plugins."""
+CONSUL_NAME = "unique.consul.name"
+"""The attribute with the name of the node's Consul agent; gone when that agent is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def known_node(document: Document) -> KnownNode:
         drivers=tuple(sorted(name for name, driver in (document.get("Drivers") or {}).items() if driver["Healthy"])),
         meta=dict(meta),
         bridge=not attributes or CNI_BRIDGE in attributes,
+        consul_name="" if (known := attributes.get(CONSUL_NAME, "")) == document["Name"] else known,
         cards=tuple(card for card, _, _ in found),
     )
     return KnownNode(
@@ -165,7 +168,13 @@ def _value(attribute: Document) -> Any:
 
 
 def replica_of(
-    job: str, meta: Document, allocations: Iterable[Allocation], nodes: Mapping[str, Node], *, stopped: bool
+    job: str,
+    meta: Document,
+    allocations: Iterable[Allocation],
+    nodes: Mapping[str, Node],
+    *,
+    stopped: bool,
+    index: int = 0,
 ) -> Replica:
     """A replica from its job's meta and the job's allocations.
 
@@ -175,6 +184,7 @@ def replica_of(
         allocations: All allocations of the job that Nomad still knows.
         nodes: Nodes by id.
         stopped: The job is stopped or purged.
+        index: Its modify index. What failed before it was registered last does not count.
     """
     mine = sorted(allocations, key=lambda allocation: allocation.created)
     living = [allocation for allocation in mine if not allocation.gone]
@@ -186,7 +196,8 @@ def replica_of(
         "job": job,
         "engine": str(meta.get("engine", "")),
         "vendor": str(meta.get("vendor", "")),
-        "failures": sum(allocation.status == "failed" for allocation in mine),
+        "failures": sum(allocation.status == "failed" and allocation.created > index for allocation in mine),
+        "index": index,
         "replaces": str(meta.get("replaces", "")),
     }
     if newest is None or (newest.gone and stopped):

@@ -9,15 +9,16 @@ from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.mesh import wrong_intentions
 from aivailable.controller.system import CONSUL_META
 from aivailable.errors import UserError
-from aivailable.model.checkup import ClusterFacts, Finding, Level, NodeFacts
+from aivailable.model.checkup import AgentFacts, ClusterFacts, Finding, Level, NodeFacts
 from aivailable.model.service import CONTROLLER_SERVICE, ENGINE_SERVICE, GATEWAY_SERVICE, LEADER_KEY
 from aivailable.seams import Certificates, Intentions, Registry
 from aivailable.settings import Settings
 
 NOMAD_MIN = (1, 9)
 CONSUL_MIN = (1, 8)
-NODE_LOST_S = 10.0
-"""A node whose heartbeats stop should be found lost within about this time: grace and TTL together."""
+NODE_LOST_S = 8.0
+"""A node whose heartbeats stop should be known to be lost by then, for its replicas to be started elsewhere in 15 s."""
+HEARTBEATS = 'server { min_heartbeat_ttl = "2s", heartbeat_grace = "1s" } on every server'
 CLOCK_OFF_S = 3.0
 """More than measurements' age and a slow answer explain."""
 NODE_SH = "deploy/node.sh sets it"
@@ -103,22 +104,31 @@ def _agent(facts: ClusterFacts) -> Iterator[Finding]:
     if agent is None:
         yield Finding(Level.NOTE, "the agent's settings cannot be read", "a token with agent:read shows them")
         return
-    if agent.heartbeat_grace_s is not None and agent.min_heartbeat_ttl_s is not None:
-        lost_s = agent.heartbeat_grace_s + agent.min_heartbeat_ttl_s
-        text = f"a dead node is found after about {lost_s:g} s"
-        quick = lost_s <= NODE_LOST_S
-        hint = f'server {{ heartbeat_grace = "1s", min_heartbeat_ttl = "2s" }} on every server; {NODE_SH}'
-        yield Finding(Level.OK if quick else Level.NOTE, text, "" if quick else hint)
-    else:
-        yield Finding(
-            Level.NOTE, "heartbeat settings: this agent is no server", "set NOMAD_ADDR to a server to see them"
-        )
+    yield _heartbeats(agent)
     if agent.max_kill_timeout_s is not None and agent.max_kill_timeout_s < facts.wanted_kill_timeout_s:
         yield Finding(
             Level.PROBLEM,
             f"max_kill_timeout is {agent.max_kill_timeout_s:g} s; engines get {facts.wanted_kill_timeout_s:g} s to end",
             f'client {{ max_kill_timeout = "10m" }}; {NODE_SH}',
         )
+
+
+def _heartbeats(agent: AgentFacts) -> Finding:
+    """How soon Nomad knows that a node is dead: a TTL of once to twice the least one, by chance, then the grace.
+
+    Nomad 2.0.5, nomad/heartbeat.go.
+    """
+    ttl_s, grace_s, granted_s = agent.min_heartbeat_ttl_s, agent.heartbeat_grace_s, agent.granted_ttl_s
+    if ttl_s is not None and grace_s is not None:
+        text = f"a dead node is found after {ttl_s + grace_s:g} to {2 * ttl_s + grace_s:g} s"
+        quick = 2 * ttl_s + grace_s <= NODE_LOST_S
+        return Finding(Level.OK if quick else Level.NOTE, text, "" if quick else f"{HEARTBEATS}; {NODE_SH}")
+    if granted_s is not None and granted_s > NODE_LOST_S:
+        text = f"a dead node is found late: servers let this one be silent for {granted_s:.0f} s and a grace"
+        return Finding(Level.NOTE, text, f"{HEARTBEATS}; {NODE_SH}")
+    text = "the servers' heartbeat settings could not be read: this agent is no server, and none answers it"
+    known = f"; this node's own TTL is {granted_s:.1f} s, without the grace" if granted_s is not None else ""
+    return Finding(Level.NOTE, text + known, f"set NOMAD_ADDR to a server to see them; good ones: {HEARTBEATS}")
 
 
 def _node(facts: NodeFacts) -> Iterator[Finding]:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, fields
 
+from aivailable.controller.verdicts import read_failures
 from aivailable.documents import dump_fleet, load_fleet
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.service import FLEET_KEY
+from aivailable.placement import succeed
 from aivailable.seams import KeyValue, Registry
 
 
@@ -43,14 +45,18 @@ def _stored(entry: KeyValue | None) -> StoredFleet:
     return StoredFleet(load_fleet(entry.value, where=f"key {FLEET_KEY}"), entry.index)
 
 
-def write_fleet(registry: Registry, fleet: Fleet, *, seen: StoredFleet) -> None:
-    """Replace the fleet that was seen.
+def write_fleet(registry: Registry, fleet: Fleet, *, seen: StoredFleet, retry: bool = False) -> Fleet:
+    """Replace the fleet that was seen; with `retry`, versions that were given up are tried anew.
+
+    Returns:
+        What was written: the fleet with what each model can go back to.
 
     Raises:
         UserError: Somebody else wrote in the meantime; the message says what they changed.
     """
-    if registry.put(FLEET_KEY, dump_fleet(fleet), index=seen.index):
-        return
+    written = succeed(fleet, seen.fleet, read_failures(registry), retry=retry)
+    if registry.put(FLEET_KEY, dump_fleet(written), index=seen.index):
+        return written
     now = read_fleet(registry)
     changed = describe_changes(seen.fleet, now.fleet) or ["nothing that matters"]
     raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from aivailable.controller.measuring import Measurements, measured_by_allocation, with_measured
+from aivailable.controller.verdicts import read_failures
 from aivailable.model.measurement import Measurement
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CACHE_PREFIX, ENGINE_SERVICE, LEAVING_PREFIX, Instance
@@ -32,7 +33,7 @@ class Observer:
         self._snapshot = Snapshot()
 
     def look(self) -> Snapshot:
-        """What is, now: the cluster's nodes and replicas with the registry's word on health, files and sizes.
+        """What is, now: the cluster's nodes and replicas with what the registry knows of them.
 
         Raises:
             AivailableError: A store could not be read.
@@ -40,15 +41,18 @@ class Observer:
         cluster = self._cluster.snapshot()
         instances = self._registry.instances(ENGINE_SERVICE)
         cached, leaving = self._registry.keys(CACHE_PREFIX), self._registry.keys(LEAVING_PREFIX)
-        measured = self._measurements.read()
-        read = (cluster, instances, cached, leaving, measured)
+        measured, failed = self._measurements.read(), read_failures(self._registry)
+        silent = self._registry.lost_nodes()
+        read = (cluster, instances, cached, leaving, silent, measured, failed)
         if read != self._read:
             known = {node.id: node for node in self._snapshot.nodes}
-            nodes = merge_leaving(merge_cached(cluster, cached), leaving).nodes
+            nodes = merge_silent(merge_leaving(merge_cached(cluster, cached), leaving), silent).nodes
             self._snapshot = Snapshot(
                 nodes=tuple(same if (same := known.get(node.id)) == node else node for node in nodes),
                 replicas=self._replicas(cluster.replicas, instances, measured),
                 measured=measured,
+                failed=failed,
+                ended=cluster.ended,
             )
             self._read = read
         return self._snapshot
@@ -72,6 +76,14 @@ class Observer:
 def observe(cluster: Cluster, registry: Registry) -> Snapshot:
     """What is, now, for whoever looks once; see `Observer`."""
     return Observer(cluster, registry).look()
+
+
+def merge_silent(snapshot: Snapshot, lost: frozenset[str]) -> Snapshot:
+    """The nodes with whether the registry hears from them, which often notices a loss before the scheduler does."""
+    if not lost:
+        return snapshot
+    nodes = (replace(n, silent=(n.consul_name or n.name) in lost) for n in snapshot.nodes)
+    return replace(snapshot, nodes=tuple(nodes))
 
 
 def merge_leaving(snapshot: Snapshot, keys: tuple[str, ...]) -> Snapshot:

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 from aivailable.documents import snapshot_document
 from aivailable.embedded.allocation import Allocation, Host, Outcome
@@ -51,7 +51,7 @@ class JobRun:
     """A submitted job and what became of it so far."""
 
     job: Job
-    submitted: object
+    submitted: Mapping[str, Any]
     """The entry of the document of jobs; another entry under its id is another submission."""
     allocation: Allocation | None = None
     why: str = ""
@@ -68,6 +68,11 @@ class JobRun:
     gone: bool = False
     """The job was removed; forget it when its allocation has ended."""
 
+    @property
+    def index(self) -> int:
+        """That of its submission."""
+        return int(self.submitted["index"])
+
 
 class Agent:
     """Runs the embedded cluster of one state directory for as long as the context lasts."""
@@ -79,6 +84,8 @@ class Agent:
         self._runs: dict[str, JobRun] = {}
         self._events: deque[ClusterEvent] = deque(maxlen=EVENTS_KEPT)
         self._ports: set[int] = set()
+        self._drain_until_s: dict[str, float] = {}
+        """Nodes that are being emptied, and when, as Unix time, what is left there is stopped."""
         self._written: dict[Path, object] = {}
         self._alive: set[asyncio.Task[None]] = set()
         self._open = ExitStack()
@@ -100,7 +107,7 @@ class Agent:
             end_leftovers(self._files.processes)
             shutil.rmtree(self._files.root / "allocs", ignore_errors=True)
             self._files.jobs.write({})
-            self._files.marks.write({})
+            self._files.marks.update(self._lasting_marks)
             self._publish()
             started = threading.Event()
             threading.Thread(target=self._run_thread, args=(started,), name="agent", daemon=True).start()
@@ -183,17 +190,26 @@ class Agent:
         if self._wake is not None:
             self._wake.set()
 
+    def _lasting_marks(self, marks: Any) -> dict[str, dict[str, bool]]:
+        """What outlives the agent of the marks: as Nomad's servers it remembers which nodes get no work."""
+        return {name: {"ineligible": True} for name, mark in (marks or {}).items() if mark.get("ineligible")}
+
     def _read_marks(self) -> None:
         """Nodes that went down lose everything at once; draining ones are emptied as far as there is room."""
         _, marks = self._files.marks.read()
         for name, mark in (marks or {}).items():
             if (node := self._nodes.get(name)) is None:  # set by who still saw an earlier agent's nodes
                 continue
-            ready, eligible = not mark.get("down", False), not mark.get("draining", False)
+            ready, eligible = not mark.get("down", False), not mark.get("ineligible", False)
             if ready != node.ready:
                 self._tell(name, "", f"{name} is {'up again' if ready else 'down'}")
             if eligible != node.eligible:
-                self._tell(name, "", f"{name} {'takes work again' if eligible else 'is draining'}")
+                self._tell(name, "", f"{name} takes {'work again' if eligible else 'no new work'}")
+            until_s = mark.get("drain_until_s", 0.0)
+            if until_s and name not in self._drain_until_s:
+                self._tell(name, "", f"{name} is draining")
+            self._drain_until_s.pop(name, None)
+            self._drain_until_s |= {name: until_s} if until_s else {}
             self._nodes[name] = replace(node, ready=ready, eligible=eligible)
             if not ready:
                 for run in self._runs.values():
@@ -243,12 +259,18 @@ class Agent:
             self._changed()
 
     def _drain(self) -> None:
-        """Stop one allocation of a draining node that has room elsewhere: one at a time, as two may see one room."""
+        """Stop one allocation of a draining node that has room elsewhere: one at a time, as two may see one room.
+
+        After the drain's deadline all that are left.
+        """
         leaving = [
             run.allocation
             for run in self._runs.values()
-            if run.allocation is not None and not run.gone and not self._nodes[run.allocation.node.name].eligible
+            if run.allocation is not None and not run.gone and run.allocation.node.name in self._drain_until_s
         ]
+        for allocation in leaving:
+            if time.time() >= self._drain_until_s[allocation.node.name]:
+                allocation.stop()
         if any(allocation.stopping for allocation in leaving):
             return
         for allocation in leaving:
@@ -329,6 +351,7 @@ class Agent:
                 logs[job_id] = str(run.log)
         published = {
             "snapshot": snapshot_document(snapshot),
+            "running": [[run.allocation.node.name, job] for job, run in self._runs.items() if run.allocation],
             "events": [asdict(event) for event in self._events],
             "logs": logs,
         }

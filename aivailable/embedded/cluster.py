@@ -3,16 +3,15 @@
 import difflib
 import json
 import time
-import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aivailable.documents import load_snapshot
 from aivailable.embedded.jobspec import parse_job
 from aivailable.embedded.state import StateFiles, is_running
-from aivailable.errors import UserError
+from aivailable.errors import RetryableError, UserError
 from aivailable.model.events import ClusterEvent
 from aivailable.model.snapshot import Snapshot
 
@@ -30,21 +29,41 @@ class EmbeddedCluster:
         published = self._published()
         return load_snapshot(json.dumps(published.get("snapshot", {})).encode(), where=str(self._files.cluster.path))
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job given as HCL text; a job of that id that exists already is left as it is.
+
+        Jobs that ended are not remembered, so `index` changes nothing. Nothing is late here: who holds the file lock
+        holds it as long as its process lives, standing still or not.
 
         Raises:
             UserError: Not HCL, or something the embedded cluster does not imitate.
         """
+        del index
         job = parse_job(text)
         if job.id != job_id:
             raise UserError(f"job {job_id}: the text describes {job.id}", hint="submit it under its own id")
-        submitted = {"text": text, "submission": str(uuid.uuid4())}
-        self._files.jobs.update(lambda jobs: {job_id: submitted, **(jobs or {})})
+        self._files.jobs.update(
+            lambda jobs: {job_id: {"text": text, "index": self._files.jobs.index() + 1}, **(jobs or {})}
+        )
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job and purge it; an unknown id is no error."""
-        self._files.jobs.update(lambda jobs: {known: kept for known, kept in (jobs or {}).items() if known != job_id})
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job and purge it; an unknown id is no error. With `index` only while that is the job's.
+
+        Raises:
+            RetryableError: The job has been registered anew since.
+        """
+
+        def without(jobs: dict[str, Any] | None) -> dict[str, Any]:
+            known = dict(jobs or {})
+            if job_id in known and index not in (None, known[job_id]["index"]):
+                raise RetryableError(
+                    f"job {job_id} was registered anew since it was looked at",
+                    hint="it is planned anew with that change",
+                )
+            known.pop(job_id, None)
+            return known
+
+        self._files.jobs.update(without)
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""
@@ -82,24 +101,36 @@ class EmbeddedCluster:
         Raises:
             UserError: No such node, with the nearest name.
         """
-        self._mark(node, "down", value=down)
+        self._mark(node, {"down": down})
 
-    def set_node_draining(self, node: str, *, draining: bool) -> None:
-        """Move work off a node and give it no more, or let it take work again.
+    def set_eligibility(self, node: str, *, eligible: bool) -> None:
+        """Say whether a node may be given new work; see `aivailable.seams.Cluster`.
 
         Raises:
             UserError: No such node, with the nearest name.
         """
-        self._mark(node, "draining", value=draining)
+        self._mark(node, {"ineligible": False, "drain_until_s": 0.0} if eligible else {"ineligible": True})
 
-    def _mark(self, node: str, mark: str, *, value: bool) -> None:
+    def drain(self, node: str, *, deadline_s: float) -> None:
+        """Move everything off a node and give it no more; see `aivailable.seams.Cluster`.
+
+        Raises:
+            UserError: No such node, with the nearest name.
+        """
+        self._mark(node, {"ineligible": True, "drain_until_s": time.time() + deadline_s})
+
+    def running_on(self, node: str) -> tuple[str, ...]:
+        """The ids of the jobs that hold something of a node, sorted."""
+        return tuple(sorted(job for where, job in self._published().get("running", []) if where == node))
+
+    def _mark(self, node: str, marks: Mapping[str, bool | float]) -> None:
         names = [known.name for known in self.snapshot().nodes]
         if node not in names:
             near = difflib.get_close_matches(node, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
             raise UserError(f"there is no node {node!r}", hint=hint)
         self._files.marks.update(
-            lambda marks: {**(marks or {}), node: {**(marks or {}).get(node, {}), mark: value}},
+            lambda known: {**(known or {}), node: {**(known or {}).get(node, {}), **marks}},
         )
 
     def _published(self) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class EmbeddedRegistry:
         del service  # one document holds them all; waking too often is allowed
         return self._files.services.wait(since, timeout_s)
 
+    def lost_nodes(self) -> frozenset[str]:
+        """None: there are no agents that could hear each other, the one agent knows at once."""
+        return frozenset()
+
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
         index, value = self._files.key(key).read()
@@ -53,6 +57,10 @@ class EmbeddedRegistry:
         if lease is not None and not lease.held():
             return False
         return self._files.key(key).write(value.decode(errors=_BYTES), expected=index)
+
+    def delete(self, key: str) -> None:
+        """Remove a key; an unknown one is no error."""
+        self._files.key(key).remove()
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Wait until the value under a key differs from index `since`."""

@@ -66,7 +66,7 @@ def _offer(job: Job, node: Node, used: frozenset[str], rng: Random) -> tuple[int
     if not node.ready:
         return "node down"
     if not node.eligible:
-        return "node draining"
+        return "node takes no new work"
     if unmet := next((c for c in job.constraints if not node_holds(c, attributes)), None):
         return f"node does not meet {unmet.attribute} {unmet.operator} {unmet.value}"
     score = sum(a.weight for a in job.affinities if node_holds(a, attributes))

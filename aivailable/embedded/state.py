@@ -72,6 +72,11 @@ class Document:
             if changed != value:
                 self._replace(changed)
 
+    def remove(self) -> None:
+        """Remove the file; what was never written is no error."""
+        with self._locked():
+            self.path.unlink(missing_ok=True)
+
     def wait(self, since: int, timeout_s: float) -> int:
         """The index, as soon as it differs from `since`, else after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
@@ -101,11 +106,11 @@ class StateFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.jobs = Document(root / "jobs.json")
-        """Submitted jobs: id -> {"text": HCL, "submission": uuid}. Whoever removes one stops it."""
+        """Submitted jobs: id -> {"text": HCL, "index": this document's at that time}. Whoever removes one stops it."""
         self.marks = Document(root / "marks.json")
-        """What people set: node -> {"down": bool, "draining": bool}."""
+        """What people set: node -> {"down": bool, "ineligible": bool, "drain_until_s": Unix time, 0: no drain}."""
         self.cluster = Document(root / "cluster.json")
-        """What the agent observes: {"snapshot": …, "events": […], "logs": {job: path}}."""
+        """What the agent observes: {"snapshot": …, "running": [[node, job]], "events": […], "logs": {job: path}}."""
         self.services = Document(root / "services.json")
         """Registered instances: service -> [instance]."""
         self.secrets = Document(root / "secrets.json", mode=0o600)

@@ -41,12 +41,14 @@ class NodeFacts:
 class AgentFacts:
     """What the agent that was asked says of its own configuration; None for what it is not or does not tell.
 
-    Times in seconds.
+    Times in seconds. The two heartbeat settings may be those of a server that it knows; `granted_ttl_s` is how long it
+    may be silent itself, as servers told it, without their grace.
     """
 
     nomad_version: str
     heartbeat_grace_s: float | None = None
     min_heartbeat_ttl_s: float | None = None
+    granted_ttl_s: float | None = None
     max_kill_timeout_s: float | None = None
 
 

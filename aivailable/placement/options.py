@@ -87,23 +87,10 @@ class Options:
         return self._hashes
 
     def spec_of(self, order: int, engine: Engine, *, simulated: bool) -> ReplicaSpec:
-        """What a replica of this variant is asked to be.
-
-        Without a `[cluster]` section a simulated rack runs plain processes and a real one containers. The mesh is
-        settled when a fleet is written; one that was written without stays without.
-        """
+        """What a replica of this variant is asked to be."""
         key = (order, engine, simulated)
         if key not in self._specs:
-            self._specs[key] = ReplicaSpec(
-                model=self.spec.name,
-                variant=self.spec.variants[order],
-                engine=engine,
-                context=self.spec.context,
-                concurrency=self.spec.concurrency,
-                driver=driver_of(self._fleet, simulated=simulated),
-                mesh=self._fleet.mesh or "none",
-                simulated=simulated,
-            )
+            self._specs[key] = replica_spec(self._fleet, self.spec, order, engine, simulated=simulated)
         return self._specs[key]
 
     def place(self, option: Option, node: Node, cards: tuple[Card, ...], number: int) -> Placement:
@@ -167,6 +154,25 @@ class Options:
             if variant.source == replica.variant and variant.resolved:
                 return order
         return None
+
+
+def replica_spec(fleet: Fleet, spec: ModelSpec, order: int, engine: Engine, *, simulated: bool) -> ReplicaSpec:
+    """What a replica of variant number `order` of a model is asked to be.
+
+    Without a `[cluster]` section a simulated rack runs plain processes and a real one containers. The mesh is settled
+    when a fleet is written; one that was written without stays without.
+    """
+    return ReplicaSpec(
+        model=spec.name,
+        variant=spec.variants[order],
+        engine=engine,
+        context=spec.context,
+        concurrency=spec.concurrency,
+        driver=driver_of(fleet, simulated=simulated),
+        mesh=fleet.mesh or "none",
+        simulated=simulated,
+        attempt=spec.attempt,
+    )
 
 
 def _as_booked(variant: Variant, replica: Replica, card: Card) -> Need:

@@ -33,13 +33,25 @@ class MemoryCluster:
         """What is."""
         return self._snapshot
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Nothing is to be started here."""
-        raise AssertionError(f"{job_id} is started: {len(text)} characters")
+        raise AssertionError(f"{job_id} is started: {len(text)} characters, at index {index}")
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
         """Nothing is to be stopped here."""
-        raise AssertionError(f"{job_id} is stopped")
+        raise AssertionError(f"{job_id} is stopped, at index {index}")
+
+    def set_eligibility(self, node: str, *, eligible: bool) -> None:
+        """Nothing is done to nodes here."""
+        raise AssertionError(f"{node} is set eligible: {eligible}")
+
+    def drain(self, node: str, *, deadline_s: float | None) -> None:
+        """Nothing is done to nodes here."""
+        raise AssertionError(f"{node} is drained within {deadline_s} s")
+
+    def running_on(self, node: str) -> tuple[str, ...]:
+        """Nobody asks."""
+        raise AssertionError(f"asked what runs on {node}")
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Never."""
@@ -79,6 +91,10 @@ class MemoryRegistry:
         time.sleep(timeout_s)
         return since
 
+    def lost_nodes(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
     def get(self, key: str) -> KeyValue | None:
         """A value."""
         return self._values.get(key)
@@ -94,6 +110,10 @@ class MemoryRegistry:
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Nothing is to be written here."""
         raise AssertionError(f"{key} is written: {len(value)} bytes, {index}, {lease}")
+
+    def delete(self, key: str) -> None:
+        """Nothing is to be written here."""
+        raise AssertionError(f"{key} is deleted")
 
     def key_changed(self, key: str, since: int, timeout_s: float) -> int:
         """Never."""

@@ -11,7 +11,7 @@ from aivailable.controller.observe import observe
 from aivailable.embedded.agent import Agent
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
-from aivailable.errors import UserError
+from aivailable.errors import RetryableError, UserError
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.seams import Cluster, Registry
@@ -83,6 +83,44 @@ def test_a_job_is_submitted_seen_and_stopped(parts: Parts) -> None:
     eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
 
 
+def test_a_stop_decided_before_the_job_was_registered_anew_changes_nothing(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    old = parts.replica(JOB, ReplicaState.SERVING)
+    parts.cluster.stop(JOB, index=old.index)
+    parts.cluster.stop(JOB, index=old.index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+    parts.cluster.submit(JOB, text())
+    new = parts.replica(JOB, ReplicaState.SERVING)
+
+    with pytest.raises(RetryableError, match="registered anew"):
+        parts.cluster.stop(JOB, index=old.index)
+    for index in (None, 0, old.index):
+        parts.cluster.submit(JOB, text(slices=4), index=index)
+
+    assert old.index not in {0, new.index}
+    assert parts.replica(JOB, ReplicaState.SERVING) == new
+    parts.cluster.stop("no-such-job", index=old.index)
+    parts.cluster.stop(JOB, index=new.index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+
+
+@pytest.mark.parametrize("parts", [REAL], indirect=True)
+def test_a_start_decided_before_the_job_was_started_and_stopped_changes_nothing(parts: Parts) -> None:
+    """The embedded cluster has no late starts: no other controller leads while one stands still."""
+    parts.cluster.submit(JOB, text(), index=parts.snapshot().ended.get(JOB, 0))
+    parts.cluster.stop(JOB, index=parts.replica(JOB, ReplicaState.SERVING).index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+    ended = parts.snapshot().ended
+
+    for late in (0, ended[JOB] - 1):
+        with pytest.raises(RetryableError, match="registered anew"):
+            parts.cluster.submit(JOB, text(), index=late)
+
+    assert parts.snapshot().ended == ended
+    parts.cluster.submit(JOB, text(), index=ended[JOB])
+    parts.replica(JOB, ReplicaState.SERVING)
+
+
 def test_text_that_is_no_job_is_refused(parts: Parts) -> None:
     with pytest.raises(UserError):
         parts.cluster.submit(JOB, "job {")
@@ -111,6 +149,70 @@ def test_a_soft_plan_reaches_the_card_that_it_prefers(parts: Parts) -> None:
     now = parts.snapshot().card(card.uuid)
     assert now is not None
     assert now.free_slices == card.slices - 4
+
+
+def test_a_node_that_is_not_eligible_keeps_its_work_and_gets_no_more(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    replica = parts.replica(JOB, ReplicaState.SERVING)
+
+    parts.cluster.set_eligibility(replica.node, eligible=False)
+    parts.cluster.set_eligibility(replica.node, eligible=False)
+    eventually(lambda: not eligible(parts, replica.node), timeout_s=WAIT_S)
+    parts.cluster.submit(OTHER, text(OTHER))
+
+    assert parts.replica(OTHER, ReplicaState.SERVING).node != replica.node
+    assert parts.replica(JOB, ReplicaState.SERVING).alloc == replica.alloc
+    assert parts.cluster.running_on(replica.node) == (JOB,)
+    parts.cluster.set_eligibility(replica.node, eligible=True)
+    eventually(lambda: eligible(parts, replica.node), timeout_s=WAIT_S)
+
+
+def test_a_drain_moves_work_and_stays_until_the_node_is_eligible_again(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    before = parts.replica(JOB, ReplicaState.SERVING)
+
+    parts.cluster.drain(before.node, deadline_s=60)
+    eventually(lambda: parts.cluster.running_on(before.node) == (), timeout_s=WAIT_S)
+    assert parts.replica(JOB, ReplicaState.SERVING).node != before.node
+    assert not eligible(parts, before.node)
+
+    parts.cluster.set_eligibility(before.node, eligible=True)
+    eventually(lambda: eligible(parts, before.node), timeout_s=WAIT_S)
+
+
+def test_what_has_no_place_elsewhere_is_stopped_at_the_drains_deadline(parts: Parts) -> None:
+    nodes = [node for node in parts.snapshot().nodes if any(card.vendor == "nvidia" for card in node.cards)]
+    for node in nodes[1:]:
+        parts.cluster.set_eligibility(node.name, eligible=False)
+    eventually(lambda: not any(eligible(parts, node.name) for node in nodes[1:]), timeout_s=WAIT_S)
+    try:
+        parts.cluster.submit(JOB, text())
+        assert parts.replica(JOB, ReplicaState.SERVING).node == nodes[0].name
+        parts.cluster.drain(nodes[0].name, deadline_s=60)
+        assert parts.replica(JOB, ReplicaState.SERVING).node == nodes[0].name
+
+        parts.cluster.drain(nodes[0].name, deadline_s=0.5)
+
+        eventually(lambda: parts.cluster.running_on(nodes[0].name) == (), timeout_s=WAIT_S)
+        assert parts.replica(JOB, ReplicaState.PENDING).node == ""
+    finally:
+        for node in nodes:
+            parts.cluster.set_eligibility(node.name, eligible=True)
+        eventually(lambda: all(eligible(parts, node.name) for node in nodes), timeout_s=WAIT_S)
+
+
+def test_an_unknown_node_is_refused_with_the_nearest_name(parts: Parts) -> None:
+    eventually(lambda: parts.snapshot().nodes, timeout_s=WAIT_S)
+    with pytest.raises(UserError) as refused:
+        parts.cluster.drain("nod1", deadline_s=1)
+    assert "did you mean node1?" in refused.value.hint
+    with pytest.raises(UserError):
+        parts.cluster.set_eligibility("nowhere", eligible=False)
+    assert parts.cluster.running_on("nowhere") == ()
+
+
+def eligible(parts: Parts, node: str) -> bool:
+    return any(known.name == node and known.eligible for known in parts.snapshot().nodes)
 
 
 def test_logs_are_the_last_lines_and_what_follows(parts: Parts) -> None:

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aivailable.clients.consul import ConsulRegistry
+from aivailable.controller.journal import Decision, read_decisions, record
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.seams import Registry
 from aivailable.settings import ConsulSettings
@@ -93,6 +95,17 @@ def test_without_a_change_the_index_stays_after_the_timeout(registry: Registry) 
     assert registry.key_changed("k", index, 0.1) == index
 
 
+def test_a_key_that_is_removed_is_gone_and_can_be_written_anew(registry: Registry) -> None:
+    registry.put("a/b", b"1")
+    index = registry.key_changed("a/b", 0, 1.0)
+    registry.delete("a/b")
+    registry.delete("a/b")
+    assert registry.get("a/b") is None
+    assert registry.keys("a/") == ()
+    assert registry.key_changed("a/b", index, 5.0) != index
+    assert registry.put("a/b", b"2", index=0)
+
+
 def test_a_lock_has_one_holder(registry: Registry) -> None:
     with registry.lock("leader", timeout_s=1) as first:
         assert first.held()
@@ -114,5 +127,14 @@ def test_a_write_under_a_lease_needs_the_lease(registry: Registry) -> None:
     assert registry.put("k", b"4")
 
 
-def test_an_unknown_service_has_no_instances(registry: Registry) -> None:
+def test_the_journal_takes_nothing_from_who_leads_no_longer(registry: Registry) -> None:
+    told = Decision(at_s=1.0, model="m", replica=0, text="told in time")
+    with registry.lock("leader", timeout_s=5) as lease:
+        record(registry, [told], lease=lease)
+    record(registry, [replace(told, text="told too late")], lease=lease)
+    assert read_decisions(registry) == (told,)
+
+
+def test_an_unknown_service_has_no_instances_and_no_node_is_lost(registry: Registry) -> None:
     assert registry.instances("nobody") == ()
+    assert registry.lost_nodes() == frozenset()

@@ -1,11 +1,14 @@
 """What the doctor says of a real cluster, from facts alone."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from aivailable.controller.checkup import judge
+from aivailable.clients.nomad_facts import facts_of
+from aivailable.controller.checkup import HEARTBEATS, judge
 from aivailable.model.checkup import AgentFacts, ClusterFacts, Finding, Level, NodeFacts
+from tests.processes import ROOT
 from tests.samples import card, node
 
 AGENT = AgentFacts(nomad_version="2.0.5", heartbeat_grace_s=1.0, min_heartbeat_ttl_s=2.0, max_kill_timeout_s=600.0)
@@ -48,8 +51,11 @@ def test_a_cluster_that_is_well_has_no_finding_but_good_ones() -> None:
     [
         (replace(WELL, nodes=()), "no node is ready"),
         (replace(WELL, agent=None), "the agent's settings cannot be read"),
-        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=10.0, min_heartbeat_ttl_s=10.0)), "after about 20 s"),
-        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=None)), "this agent is no server"),
+        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=10.0, min_heartbeat_ttl_s=10.0)), "after 20 to 30 s"),
+        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=5.0)), "after 7 to 9 s"),
+        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=None)), "could not be read: this agent is no server"),
+        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=None, granted_ttl_s=3.2)), "own TTL is 3.2 s, without"),
+        (replace(WELL, agent=replace(AGENT, heartbeat_grace_s=None, granted_ttl_s=15.3)), "be silent for 15 s and a"),
         (replace(WELL, agent=replace(AGENT, max_kill_timeout_s=20.0)), "max_kill_timeout is 20 s; engines"),
         (replace(WELL, agent=replace(AGENT, nomad_version="1.8.4")), "Nomad 1.8.4 is too old"),
         (replace(WELL, nodes=(replace(NODE, nomad_version="1.10.3"),)), "several versions: 1.10.3, 2.0.5"),
@@ -94,3 +100,20 @@ def test_an_unhealthy_card_is_named() -> None:
     sick = replace(NODE.node, cards=(card("Tesla T4", 15360, node="node1", healthy=False),))
 
     assert any("Tesla T4" in finding.text for finding in bad(replace(WELL, nodes=(replace(NODE, node=sick),))))
+
+
+def test_settings_that_a_server_does_not_name_are_nomads_own() -> None:
+    config = {"Server": {"Enabled": True, "HeartbeatGrace": 0, "MinHeartbeatTTL": 2_000_000_000}}
+
+    facts = facts_of({"config": config, "stats": {"client": {"heartbeat_ttl": "3.5s"}}})
+
+    assert (facts.heartbeat_grace_s, facts.min_heartbeat_ttl_s, facts.granted_ttl_s) == (10.0, 2.0, 3.5)
+
+
+def test_the_heartbeats_that_are_recommended_are_those_that_node_sh_writes() -> None:
+    written = (ROOT / "deploy" / "nomad-server.hcl").read_text()
+
+    pair = dict(re.findall(r'(\w+) = "(\d+s)"', HEARTBEATS))
+
+    assert pair == {"min_heartbeat_ttl": "2s", "heartbeat_grace": "1s"}
+    assert all(re.search(rf'{name} *= "{value}"', written) for name, value in pair.items())

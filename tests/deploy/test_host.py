@@ -102,6 +102,23 @@ def test_an_agent_that_is_restarted_leaves_what_runs(pair: tuple[Host, Host]) ->
     assert node.run("pgrep", "-f", "sleep 1000").stdout == pid
 
 
+@pytest.mark.parametrize("words", [("reslice", "--slice-mib", "1024"), ("leave",)], ids=["reslice", "leave"])
+def test_running_engines_are_not_stopped_unless_forced(pair: tuple[Host, Host], words: tuple[str, ...]) -> None:
+    server, node = pair
+    engine = JOB.replace("holds-slices", "llm-model-0-12345678").replace("1000", "2000")
+    server.ok("sh", "-c", f"printf '%s' '{engine}' >/root/engine.hcl; nomad job run -detach /root/engine.hcl")
+    pid = eventually(lambda: node.run("pgrep", "-f", "sleep 2000").stdout, timeout_s=40)
+
+    refused = node.run(str(SCRIPT), *words, "--deadline", "2s")
+
+    assert refused.returncode == 2
+    assert "engines run here (1)" in refused.stderr
+    assert "hint: 'aivailable drain node1' first" in refused.stderr
+    assert node.run("pgrep", "-f", "sleep 2000").stdout == pid
+    server.ok("nomad", "job", "stop", "-purge", "-detach", "llm-model-0-12345678")
+    eventually(lambda: not node.run("pgrep", "-f", "sleep 2000").stdout, timeout_s=40)
+
+
 def test_reslice_drains_cuts_and_takes_the_node_back(pair: tuple[Host, Host]) -> None:
     server, node = pair
     said = node.node_sh("reslice", "--slice-mib", "1024", "--deadline", "2s")
@@ -112,6 +129,13 @@ def test_reslice_drains_cuts_and_takes_the_node_back(pair: tuple[Host, Host]) ->
     (known,) = ask(server, "/nodes")
     assert (known["SchedulingEligibility"], known["Drain"]) == ("eligible", False)
     assert "nothing to change" in node.node_sh("reslice", "--slice-mib", "1024")
+    server.ok("nomad", "node", "eligibility", "-disable", known["ID"])
+    assert "'aivailable undrain node1'" in node.node_sh("reslice", "--slice-mib", "512", "--deadline", "2s")
+    (known,) = ask(server, "/nodes")
+    assert (known["SchedulingEligibility"], known["Drain"]) == ("ineligible", False)
+    assert "takes none now" in node.node_sh("reslice", "--slice-mib", "1024", "--deadline", "2s")
+    server.ok("nomad", "node", "eligibility", "-enable", known["ID"])
+    eventually(lambda: node.run("pgrep", "-f", "sleep 1000").stdout, timeout_s=60)
     assert "nothing to change" in node.node_sh(*CLIENT, "--rack", "rack7"), "the size stays without being said again"
 
 

@@ -144,12 +144,12 @@ def test_a_drained_node_gives_its_work_away_where_there_is_room(cluster: Embedde
     cluster.submit("llm-m-1-00000000", job("llm-m-1-00000000"))
     reaches(cluster, ReplicaState.SERVING, "llm-m-1-00000000")
 
-    cluster.set_node_draining("node2", draining=True)
+    cluster.drain("node2", deadline_s=60)
 
     eventually(lambda: told(cluster, "node2 is draining"))
     assert reaches(cluster, ReplicaState.SERVING).node == "node2"  # nowhere else has 8 slices
-    cluster.set_node_draining("node2", draining=False)
-    cluster.set_node_draining("node1", draining=True)
+    cluster.set_eligibility("node2", eligible=True)
+    cluster.drain("node1", deadline_s=60)
     cluster.stop("llm-m-0-00000000")
     eventually(lambda: (r := replica(cluster, "llm-m-1-00000000")) and r.node == "node2")
 

@@ -124,17 +124,17 @@ def test_a_draining_node_gives_its_work_away_one_by_one(tmp_path: Path) -> None:
     both = tuple(node(name, card("C", 2048, node=name, simulated=True)) for name in ("node1", "node2"))
     with Agent(tmp_path, both):
         cluster = EmbeddedCluster(tmp_path)
-        cluster.set_node_draining("node2", draining=True)
+        cluster.drain("node2", deadline_s=60)
         eventually(lambda: told(cluster, "node2 is draining"))
         for job_id in (JOB, OTHER):
             cluster.submit(job_id, job(job_id, **SLEEP))
         assert {runs(cluster, job_id).node for job_id in (JOB, OTHER)} == {"node1"}
         third = "llm-m-2-00000000"
         cluster.submit(third, job(third, **SLEEP))
-        cluster.set_node_draining("node2", draining=False)
+        cluster.set_eligibility("node2", eligible=True)
         assert runs(cluster, third).node == "node2"
 
-        cluster.set_node_draining("node1", draining=True)
+        cluster.drain("node1", deadline_s=60)
 
         eventually(lambda: [runs(cluster, i).node for i in (JOB, OTHER)].count("node2") == 1)
         stays = next(i for i in (JOB, OTHER) if runs(cluster, i).node == "node1")
@@ -157,7 +157,7 @@ def test_a_stop_during_prestart_is_no_failure(cluster: EmbeddedCluster) -> None:
     first = eventually(lambda: (r := replica(cluster)) and r.state is ReplicaState.FETCHING and r)
     assert first
 
-    cluster.set_node_draining(first.node, draining=True)
+    cluster.drain(first.node, deadline_s=60)
 
     eventually(lambda: (r := replica(cluster)) and r.alloc not in {"", first.alloc})
     assert told(cluster, "failed on") == 0

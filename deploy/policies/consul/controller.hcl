@@ -19,6 +19,10 @@ key_prefix "aivailable/cache/" {
   policy = "read"
 }
 
+key_prefix "aivailable/leaving/" {
+  policy = "read"
+}
+
 # The lock by which one of them leads is held by a session.
 session_prefix "" {
   policy = "write"
