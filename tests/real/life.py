@@ -5,25 +5,29 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from aivailable.clients.consul import ConsulRegistry
+from aivailable.clients.consul import SESSION_TTL_S, ConsulRegistry
 from aivailable.clients.nomad import NomadCluster, NomadSecrets
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.controller.observe import observe
 from aivailable.devices.holders import running_tasks
 from aivailable.keystore import read_keys
 from aivailable.model.replica import Replica, ReplicaState
-from aivailable.model.service import LEADER_KEY
+from aivailable.model.service import ENGINE_SERVICE, LEADER_KEY
 from aivailable.settings import ConsulSettings, NomadSettings
 from tests.cli.running import PROGRAM
 from tests.processes import ROOT, eventually
 from tests.real.rack import NODES, SERVER, Rack
 
+LED_S = 2 * SESSION_TTL_S + 15
+"""Consul ends a session between one and two of its times; the rest is for a busy machine."""
+REST_S = 90.0
 STAND_IN = f"{sys.executable} {ROOT / 'bench' / 'engine.py'}"
 """An engine that needs no model and is ready at once."""
 
@@ -130,14 +134,14 @@ def secret(life: Life) -> str:
         api.close()
 
 
-def status(life: Life, node: str, key: str) -> int:
+def status(life: Life, node: str, key: str, *, timeout_s: float = 10) -> int:
     """What the gateway of a node answers to one question for the model `m`."""
     try:
         return httpx.post(
             f"http://{life.rack.address(node)}:8080/v1/chat/completions",
             headers={"authorization": f"Bearer {key}"},
             json={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]},
-            timeout=10,
+            timeout=timeout_s,
             trust_env=False,
         ).status_code
     except httpx.TransportError:
@@ -155,6 +159,40 @@ def leading(life: Life) -> list[str]:
         with contextlib.suppress(httpx.TransportError):
             said[node] = httpx.get(f"http://{life.rack.address(node)}:8090/metrics", timeout=5, trust_env=False).text
     return [node for node, text in said.items() if "\naivailable_leading 1.0" in text]
+
+
+def jobs(life: Life) -> dict[str, tuple[int, bool]]:
+    """Every engine's job by its registration: whoever registers or stops one changes this."""
+    return {job["ID"]: (job["JobModifyIndex"], job["Stop"]) for job in life.get("/jobs?prefix=llm-")}
+
+
+def registered(life: Life) -> list[Any]:
+    """The engines that Consul calls healthy."""
+    where = f"{life.rack.consul}/v1/health/service/{ENGINE_SERVICE}?passing"
+    return list(httpx.get(where, timeout=10, trust_env=False).json())
+
+
+def lost_by_consul(life: Life) -> set[str]:
+    """The nodes that Consul no longer hears."""
+    checks = httpx.get(f"{life.rack.consul}/v1/health/state/critical", timeout=10, trust_env=False).json()
+    return {check["Node"] for check in checks if check["CheckID"] == "serfHealth"}
+
+
+def assert_at_rest(life: Life, count: int) -> list[Replica]:
+    """The wanted replicas serve, once each, nothing else is left, and one controller leads."""
+
+    def rests() -> bool:
+        serving = life.serving()
+        engines = [pid for node in NODES for pid in life.pids(node, "engine.py --")]
+        return len(serving) == len(life.replicas()) == len(registered(life)) == len(engines) == count
+
+    begun = time.monotonic()
+    eventually(rests, timeout_s=REST_S)
+    leader = eventually(life.leader, timeout_s=LED_S)
+    eventually(lambda: leading(life) == [leader], timeout_s=REST_S)
+    print(f"at rest after another {time.monotonic() - begun:.1f} s")
+    life.assert_nothing_is_booked_twice()
+    return life.serving()
 
 
 def fleet(folder: Path, *models: dict[str, object]) -> str:
@@ -183,4 +221,18 @@ def _command(pid: int) -> str:
         return ""
 
 
-__all__ = ["NODES", "STAND_IN", "Life", "allocations", "fleet", "leading", "secret", "status"]
+__all__ = [
+    "LED_S",
+    "NODES",
+    "REST_S",
+    "STAND_IN",
+    "Life",
+    "allocations",
+    "assert_at_rest",
+    "fleet",
+    "jobs",
+    "leading",
+    "lost_by_consul",
+    "secret",
+    "status",
+]
