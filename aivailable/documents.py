@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from aivailable.errors import UserError
+from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet, Resolved
 from aivailable.model.footprint import Footprint
 from aivailable.model.measurement import Measurement
@@ -27,6 +28,7 @@ _FLEET = TypeAdapter(Fleet)
 _SNAPSHOT = TypeAdapter(Snapshot)
 _RESOLVED = TypeAdapter(Resolved)
 _USAGE = TypeAdapter(GatewayUsage)
+_FAILED = TypeAdapter(tuple[Failure, ...])
 _MEASURED = TypeAdapter(tuple[Measurement, ...])
 _KEYS = TypeAdapter(tuple[ApiKey, ...])
 
@@ -75,6 +77,20 @@ def load_measurements(text: bytes, *, where: str) -> tuple[Measurement, ...]:
         UserError: Not such a document; `where` names its origin.
     """
     return _load(_MEASURED, text, "document of measurements", where)
+
+
+def dump_failures(failures: Sequence[Failure]) -> bytes:
+    """Failures as the bytes that the key-value store holds."""
+    return _FAILED.dump_json(tuple(failures))
+
+
+def load_failures(text: bytes, *, where: str) -> tuple[Failure, ...]:
+    """Failures from such bytes.
+
+    Raises:
+        UserError: Not such a document; `where` names its origin.
+    """
+    return _load(_FAILED, text, "document of failures", where)
 
 
 def dump_usage(usage: GatewayUsage) -> bytes:

@@ -25,16 +25,25 @@ class Cluster(Protocol):
     def snapshot(self) -> Snapshot:
         """Nodes, cards, free slices and replicas as they are now."""
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job given as HCL text; a job of that id that exists already is left as it is.
+
+        With `index` only if the job is still as it was in a snapshot: the index of `Snapshot.ended`, 0 for none there.
 
         Raises:
             UserError: The cluster refuses the text, with its words.
-            RetryableError: The cluster knows already that it has no place for it (a real one asks first).
+            RetryableError: The cluster knows already that it has no place for it (a real one asks first), or the job
+                has been registered anew, and ended, since that snapshot.
         """
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job; an unknown id is no error. Its id can be used again; its slices, when its tasks have ended."""
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job; an unknown id is no error. Its id can be used again; its slices, when its tasks have ended.
+
+        With `index` only if the job is still the one of that `Replica.index`, judged by the cluster itself.
+
+        Raises:
+            RetryableError: The job has been registered anew since, and was left alone.
+        """
 
     def set_eligibility(self, node: str, *, eligible: bool) -> None:
         """Say whether a node may be given new work; what runs there runs on. Eligible again, it drains no longer.
@@ -89,11 +98,17 @@ class Registry(Protocol):
     def services_changed(self, service: str, since: int, timeout_s: float) -> int:
         """Wait until the instances of a service or their health differ from index `since`."""
 
+    def lost_nodes(self) -> frozenset[str]:
+        """The nodes that are not heard from any more, by their names in the registry."""
+
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
 
     def keys(self, prefix: str) -> tuple[str, ...]:
         """The keys that begin with a prefix, sorted."""
+
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key."""
 
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that ModifyIndex (0: does not exist yet).

@@ -105,7 +105,7 @@ def _deploy(running: Running, fleet: Fleet, timeout_s: float) -> None:
     out.print(plan_view(made, snapshot))
     refuse_impossible(made)
     before = read_decisions(running.registry)
-    write_fleet(running.registry, fleet, seen=read_fleet(running.registry))
+    fleet = write_fleet(running.registry, fleet, seen=read_fleet(running.registry))
     out.print()
     notes.print("Engines start; real ones, on the CPU, because the cards are simulated:")
     wait_until_served(running.cluster, running.registry, fleet, before, timeout_s)

@@ -19,12 +19,11 @@ from aivailable.controller.mesh import settle
 from aivailable.controller.observe import observe
 from aivailable.controller.resolve import resolve
 from aivailable.errors import GaveUpError, PermanentError, UserError
+from aivailable.model.failure import Failure
 from aivailable.model.fleet import Engine, Fleet
 from aivailable.model.plan import Plan
-from aivailable.model.replica import Replica
+from aivailable.placement import FAILED, MIN_AVAILABLE, given_up, succeed
 from aivailable.seams import Cluster, Registry
-
-LOG_TAIL_LINES = 8
 
 _MAY_CHANGE_BY_ITSELF = {"free memory", "node", "health"}
 """Rules that stop forbidding a card when the cluster changes; all others need the user."""
@@ -37,6 +36,7 @@ _MAY_CHANGE_BY_ITSELF = {"free memory", "node", "health"}
 @click.option("--context", type=click.IntRange(min=16), help="Tokens one request may use (SOURCE only).")
 @click.option("--concurrency", type=click.IntRange(min=1), help="Requests held in VRAM (SOURCE only; default 4).")
 @click.option("--yes", is_flag=True, help="Do not ask before models are removed.")
+@click.option("--retry", is_flag=True, help="Try versions again that were given up because they do not start.")
 @click.option("--detach", is_flag=True, help="Do not follow; the cluster works on.")
 @click.pass_obj
 def command(
@@ -48,6 +48,7 @@ def command(
     concurrency: int | None,
     *,
     yes: bool,
+    retry: bool,
     detach: bool,
 ) -> None:
     """Make the fleet equal FILE, or add one model from SOURCE; show the plan and follow until it serves.
@@ -63,12 +64,15 @@ def command(
         wanted = _with_source(seen.fleet, connection, target, name, replicas, context, concurrency)
     snapshot = observe(connection.cluster, connection.registry)
     wanted = settle(wanted, seen.fleet, snapshot, connection.certificates)
+    asked, wanted = wanted, succeed(wanted, seen.fleet, snapshot.failed, retry=retry)
     made = timed_plan(wanted, snapshot)
     out.print(plan_view(made, connection.cluster.snapshot()))
     refuse_impossible(made)
+    for model, failures in given_up(wanted, snapshot.failed).items():
+        notes.print(f"{model}: this version was given up before ({failures[0].reason}); --retry tries it again")
     _ask_about_removals(seen, wanted, yes=yes)
     before = read_decisions(connection.registry)
-    write_fleet(connection.registry, wanted, seen=seen)
+    wanted = write_fleet(connection.registry, asked, seen=seen, retry=retry)
     try:
         notes.print(f"fleet written: {'; '.join(describe_changes(seen.fleet, wanted)) or 'no change'}")
         if not detach:
@@ -96,7 +100,7 @@ def wait_until_served(
         )
     if last.failed:
         raise PermanentError(
-            "\n".join(line for replica in last.failed for line in why_it_failed(cluster, replica)),
+            "\n".join(line for failure in last.failed for line in why_it_failed(failure, last)),
             hint=_what_helps(last),
         )
     if last.unplaced:
@@ -108,18 +112,21 @@ def wait_until_served(
 
 
 def _what_helps(last: Progress) -> str:
-    rest = "the cluster keeps trying; correct the model and deploy again, or `aivailable stop` it"
+    rest = "correct the model and deploy again; as it is, `aivailable deploy … --retry` tries it again"
     simulated = any(card.simulated for node in last.snapshot.nodes for card in node.cards)
-    if simulated and any(replica.engine == Engine.VLLM for replica in last.failed):
+    if simulated and any(failure.engine == Engine.VLLM for failure in last.failed):
         named = "in the Python that AIVAILABLE_VLLM_CPU_PYTHON named when the cluster was started"
         return f"on a simulated card vLLM runs by its CPU build, {named}; {rest}"
     return rest
 
 
-def why_it_failed(cluster: Cluster, replica: Replica) -> list[str]:
-    """The reason, and the last lines of the engine's log."""
-    tail = cluster.logs(replica.job, tail_lines=LOG_TAIL_LINES)
-    return [f"{replica.model} #{replica.replica} does not start: {replica.note}", *(f"  | {line}" for line in tail)]
+def why_it_failed(failure: Failure, last: Progress) -> list[str]:
+    """The reason, the last lines of the engine's log, and what goes on."""
+    told = [f"{failure.model} does not start as {failure.variant}: {failure.reason}"]
+    told += [f"  | {line}" for line in failure.tail]
+    if failure.model in last.back:
+        told.append(f"{failure.model} is back at the version before")
+    return told
 
 
 def refuse_impossible(made: Plan) -> None:
@@ -129,7 +136,13 @@ def refuse_impossible(made: Plan) -> None:
         UserError: With the reasons, one line per rule.
     """
     for unplaced in made.unplaced:
-        if not any(reason.rule in _MAY_CHANGE_BY_ITSELF for reason in unplaced.reasons):
+        rules = {reason.rule for reason in unplaced.reasons}
+        if MIN_AVAILABLE in rules:
+            raise UserError(
+                f"{unplaced.model} cannot be updated; nothing was changed\n  {unplaced.reasons[0].text}",
+                hint="; or ".join(unplaced.would_help),
+            )
+        if FAILED not in rules and not any(reason.rule in _MAY_CHANGE_BY_ITSELF for reason in unplaced.reasons):
             lines = [f"  {r.rule} ({r.count}): {r.text}" for r in unplaced.reasons] or ["  there are no cards"]
             raise UserError(
                 "\n".join([f"{unplaced.model} fits nowhere; nothing was changed", *lines]),

@@ -125,7 +125,7 @@ def _empty(connection: Connection, node: str, agreed: frozenset[str], deadline_s
     look = _watch(follow_leaving(node, cluster, connection.registry, timeout_s=deadline_s))
     if failed := look.progress.failed:
         raise PermanentError(
-            "\n".join(line for replica in failed for line in why_it_failed(cluster, replica)),
+            "\n".join(line for failure in failed for line in why_it_failed(failure, look.progress)),
             hint=f"nothing was stopped for it; once it serves, `aivailable drain {node}` goes on",
         )
     if look.stays:

@@ -11,7 +11,7 @@ from aivailable.cli.connection import connect, is_real, read_settings
 from aivailable.cli.console import notes, out
 from aivailable.cli.fit_view import card_view, cards_view, command_lines, fit_document
 from aivailable.cli.telling import Teller
-from aivailable.controller.measuring import read_measurements
+from aivailable.controller.measuring import Measurements
 from aivailable.controller.sources import Sources
 from aivailable.embedded.state import is_running
 from aivailable.errors import RetryableError, UserError
@@ -141,7 +141,7 @@ def _measured(cluster: str | None, sha256: str) -> tuple[Measurement, ...]:
     if not is_real(cluster) and not is_running(read_settings(cluster).state):
         return ()
     try:
-        return tuple(m for m in read_measurements(connect(cluster).registry) if m.conditions.sha256 == sha256)
+        return tuple(m for m in Measurements(connect(cluster).registry).read() if m.conditions.sha256 == sha256)
     except RetryableError:
         return ()
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from aivailable.cli.connection import Connection, connect
 from aivailable.cli.console import out
-from aivailable.cli.views import events_view, nodes_view, replicas_view
+from aivailable.cli.views import events_view, missing_view, nodes_view, replicas_view
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.history import history
 from aivailable.controller.observe import observe
@@ -18,6 +18,7 @@ from aivailable.documents import snapshot_document
 from aivailable.model.fleet import Fleet
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
+from aivailable.placement import given_up, plan
 
 EVENTS_SHOWN = 12
 EVENTS_IN_JSON = 100
@@ -56,10 +57,21 @@ def command(cluster: str | None, *, as_json: bool, watch: bool) -> None:
 def _document(connection: Connection) -> dict[str, object]:
     snapshot = observe(connection.cluster, connection.registry)
     fleet = read_fleet(connection.registry).fleet
+    made = plan(fleet, snapshot)
+    lost = given_up(fleet, snapshot.failed)
     return {
         "simulated": snapshot.simulated,
         "mesh": fleet.mesh or "none",
-        "models": [{"name": m.name, "wanted": m.replicas, "serving": serving(m.name, snapshot)} for m in fleet.models],
+        "models": [
+            {
+                "name": m.name,
+                "wanted": m.replicas,
+                "serving": serving(m.name, snapshot),
+                "unplaced": [reason.text for u in made.unplaced if u.model == m.name for reason in u.reasons],
+                "given_up": [f"{f.variant}: {f.reason}" for f in lost.get(m.name, ())],
+            }
+            for m in fleet.models
+        ],
         **snapshot_document(snapshot),
         "events": [asdict(e) for e in history(connection.cluster, connection.registry, limit=EVENTS_IN_JSON)],
     }
@@ -72,6 +84,7 @@ def _view(connection: Connection) -> RenderableType:
     return Group(
         _summary(fleet, snapshot),
         replicas_view(fleet, snapshot),
+        missing_view(fleet, snapshot),
         Text(),
         heading,
         nodes_view(snapshot),

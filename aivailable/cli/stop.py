@@ -26,8 +26,8 @@ def command(cluster: str | None, model: str, *, yes: bool, detach: bool) -> None
     require_model(seen.fleet, model)
     if not yes:
         click.confirm(f"Stop all replicas of {model}?", abort=True, err=True)
-    wanted = replace(seen.fleet, models=tuple(m for m in seen.fleet.models if m.name != model))
-    write_fleet(connection.registry, wanted, seen=seen)
+    without = replace(seen.fleet, models=tuple(m for m in seen.fleet.models if m.name != model))
+    wanted = write_fleet(connection.registry, without, seen=seen)
     notes.print(f"{model} removed from the fleet")
     if not detach:
         timeout_s = connection.settings.deploy_timeout_s

@@ -7,14 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from aivailable.controller.apply import describe
+from aivailable.controller.apply import describe, model_of
 from aivailable.controller.history import Happened
 from aivailable.model.cards import Node
 from aivailable.model.fleet import Fleet
-from aivailable.model.plan import Action, CardUse, Plan, Stop, Unplaced
+from aivailable.model.plan import CardUse, Plan, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import Hole, Survival
+from aivailable.placement import Hole, Survival, given_up, in_force, plan
 
 BAR_WIDTH = 10
 """Blocks of one bar; with it every table of cards fits 80 columns."""
@@ -39,7 +39,7 @@ def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
         listed.add_column(justify="right", no_wrap=True)
         listed.add_column(overflow="fold")
         for number, action in enumerate(plan.actions, 1):
-            listed.add_row(f"  {number}.", f"{_model_of(action)}: {describe(action)}")
+            listed.add_row(f"  {number}.", f"{model_of(action)}: {describe(action)}")
         parts.append(listed)
     elif not plan.unplaced and not plan.deferred:
         parts.append(Text("\nNothing to do: everything is as the fleet wants it."))
@@ -84,6 +84,21 @@ def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
             table.add_row(model.name, "-", Text("not placed", style="red"), "-", "see `aivailable plan`", "-")
     notes = [Text(f"  {r.model} #{r.replica}: {r.note}", style="yellow") for r in rows if r.note]
     return Group(table, *notes)
+
+
+def missing_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+    """What the fleet asks for and does not get, one line each: no room, a turn to wait for, a version given up."""
+    made = plan(fleet, snapshot)
+    lines = []
+    back = {m.name for m in in_force(fleet, snapshot.failed).models if m.variants}
+    for model, failures in given_up(fleet, snapshot.failed).items():
+        then = "back at the version before" if model in back else "nothing of it can run"
+        lines.append(Text(f"  {model}: given up, {failures[0].reason}; {then}", style="red"))
+    for unplaced in made.unplaced:
+        why = "; ".join(f"{r.text}{_on_cards(r.count)}" for r in unplaced.reasons) or "there are no cards"
+        lines.append(Text(f"  {unplaced.model}: {unplaced.count} not placed: {why}", style="yellow"))
+    lines += [Text(f"  {d.model}: {d.count} later: {d.why}", style="yellow") for d in made.deferred]
+    return Group(*lines)
 
 
 def nodes_view(snapshot: Snapshot) -> RenderableType:
@@ -136,10 +151,6 @@ def card_names(replica: Replica, snapshot: Snapshot) -> str:
     """The names of the cards a replica uses."""
     cards = [snapshot.card(uuid) for uuid in replica.cards]
     return ", ".join(card.name for card in cards if card)
-
-
-def _model_of(action: Action) -> str:
-    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def _unplaced_view(unplaced: Unplaced) -> RenderableType:

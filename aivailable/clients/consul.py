@@ -4,14 +4,14 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import requests
 from consul.exceptions import ConsulException
 
 from aivailable.clients.consul_api import ConsulApi
+from aivailable.clients.consul_instances import KeptInstances
 from aivailable.errors import AivailableError, PermanentError
 from aivailable.model.service import Instance
 from aivailable.seams import KeyValue, Lease
@@ -26,6 +26,9 @@ LOCK_DELAY_S = 1
 RENEW_S = 3.0
 LOCK_POLL_S = 0.2
 
+_LOST = 'CheckID == "serfHealth"'
+"""The check by which Consul's agents look after each other."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,9 @@ class ConsulRegistry:
         self._sleep = sleep
         self._api = ConsulApi(settings, sleep=sleep)
         self._consul, self._ask, self._index = self._api.consul, self._api.ask, self._api.index
+        self._services: dict[str, tuple[KeptInstances, KeptInstances]] = {}
+        self._meshed: dict[str, tuple[tuple[Instance, ...], tuple[Instance, ...], tuple[Instance, ...]]] = {}
+        self._values: dict[str, tuple[object, Mapping[str, KeyValue]]] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -43,17 +49,32 @@ class ConsulRegistry:
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """All registered instances of a service, passing or not; those in the mesh by the address of their proxy."""
-        _, entries = self._ask(lambda: self._consul.health.service(service))
-        found = [_instance(entry) for entry in entries or ()]
+        kept = self._services.setdefault(service, (self._list("service", service), self._list("connect", service)))
+        found = kept[0].read()
         if not any(instance.meshed for instance in found):
-            return tuple(found)
-        _, proxies = self._ask(lambda: self._consul.health.connect(service))
-        plain = (instance for instance in found if not instance.meshed)
-        return (*plain, *(_instance(entry) for entry in proxies or ()))
+            return found
+        return self._joined(service, found, kept[1].read())
+
+    def _list(self, kind: str, service: str) -> KeptInstances:
+        return KeptInstances(self._api, f"/v1/health/{kind}/{service}")
+
+    def _joined(self, service: str, found: tuple[Instance, ...], proxies: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        """Those without a mesh and the proxies of the others; the same tuple while both are."""
+        known = self._meshed.get(service)
+        if known is None or known[0] is not found or known[1] is not proxies:
+            plain = (instance for instance in found if not instance.meshed)
+            known = self._meshed[service] = (found, proxies, (*plain, *proxies))
+        return known[2]
 
     def services_changed(self, service: str, since: int, timeout_s: float) -> int:
         """Wait until the instances of a service or their health differ from index `since`."""
-        return self._index(lambda **wait: self._consul.health.service(service, **wait), since, timeout_s)
+        path = f"/v1/health/service/{service}"
+        return self._index(lambda **wait: self._api.index_of(path, **wait), since, timeout_s)
+
+    def lost_nodes(self) -> frozenset[str]:
+        """The nodes that Consul's agents do not hear from any more."""
+        _, checks = self._ask(lambda: self._consul.health.state("critical", filter_expr=_LOST))
+        return frozenset(check["Node"] for check in checks or ())
 
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
@@ -64,6 +85,20 @@ class ConsulRegistry:
         """The keys that begin with a prefix, sorted."""
         _, found = self._ask(lambda: self._consul.kv.get(prefix, keys=True))
         return tuple(sorted(found or ()))
+
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key, sorted; the same mapping while none has changed.
+
+        Consul's index of a prefix is the last write below it. The keys are compared, too, for what Consul remembers of
+        a deletion ends after some minutes, and the index falls back then.
+        """
+        state = self._ask(lambda: self._consul.kv.get(prefix, keys=True))
+        known = self._values.get(prefix)
+        if known is None or known[0] != state:
+            _, found = self._ask(lambda: self._consul.kv.get(prefix, recurse=True))
+            values = {e["Key"]: KeyValue(value=_bytes(e["Value"]), index=e["ModifyIndex"]) for e in found or ()}
+            known = self._values[prefix] = (state, dict(sorted(values.items())))
+        return known[1]
 
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that index, with `lease` only while it is held.
@@ -168,20 +203,6 @@ class SessionLease:
                 self._held = False
         else:
             self._renewed_s = begun
-
-
-def _instance(entry: dict[str, Any]) -> Instance:
-    service, node = entry["Service"], entry["Node"]
-    return Instance(
-        id=service["ID"],
-        service=service["Service"],
-        address=service["Address"] or node["Address"],
-        port=service["Port"],
-        passing=all(check["Status"] == "passing" for check in entry["Checks"]),
-        node=node["Node"],
-        tags=tuple(service.get("Tags") or ()),
-        meta=dict(service.get("Meta") or {}),
-    )
 
 
 def _bytes(value: object) -> bytes:

@@ -2,20 +2,27 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from consul import Consul
+from consul.callback import CB
 from consul.exceptions import ACLDisabled, ACLPermissionDenied, BadRequest, ClientError, ConsulException
 
+from aivailable.clients.json_stream import list_entries
 from aivailable.errors import PermanentError, RetryableError, UserError
 from aivailable.settings import ConsulSettings
 
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
 RETRY_DELAY_S = 0.3
+
+NOTHING = 'Service.ID == "-" and Service.ID != "-"'
+"""A filter of services that none passes."""
+CHUNK_BYTES = 64 * 1024
 
 T = TypeVar("T")
 
@@ -52,6 +59,41 @@ class ConsulApi:
         wait = {"index": since, "wait": f"{max(1, round(timeout_s * 1000))}ms"} if since else {}
         index = int(self.ask(lambda: query(**wait))[0])
         return index if index >= since else 0
+
+    def index_of(self, path: str, **query: object) -> tuple[int, None]:
+        """Consul's index of a list of services, without the list: the filter lets nothing through.
+
+        Raises:
+            ConsulException: Consul refuses, or does not answer; see `ask`.
+        """
+        params = [("filter", NOTHING), *query.items()]
+        index, _ = self.consul.http.get(
+            CB.json(index=True), path, params=params, headers=self.consul.prepare_headers(None)
+        )
+        return int(index), None
+
+    @contextmanager
+    def entries(self, path: str) -> Iterator[tuple[int, Iterator[Any]]]:
+        """A list with Consul's index of it, entry by entry as it arrives: Consul has no pages.
+
+        Raises:
+            ConsulException: Consul refuses, or does not answer; see `ask`.
+        """
+        http = self.consul.http
+        with http.session.get(
+            http.uri(path),
+            headers=self.consul.prepare_headers(None),
+            verify=http.verify,
+            cert=http.cert,
+            timeout=TIMEOUT_S,
+            stream=True,
+        ) as response:
+            if not response.ok:
+                CB.json(allow_404=False)(http.response(response))  # raises
+            yield (
+                int(response.headers.get("X-Consul-Index", "0")),
+                list_entries(response.iter_content(CHUNK_BYTES)),
+            )
 
     def ask(self, question: Callable[[], T]) -> T:
         """Ask Consul; what may work later is tried again, as every question here may be repeated.

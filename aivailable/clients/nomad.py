@@ -5,30 +5,17 @@ import queue
 import re
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
+from aivailable.clients.nomad_allocations import ENGINE_TASK, FETCH_TASK, Document, FailedTask, newest_failure
 from aivailable.clients.nomad_api import TIMEOUT_S, NomadApi, QueryValue
 from aivailable.clients.nomad_events import EventWatch
 from aivailable.clients.nomad_nodes import NomadNodes
-from aivailable.clients.nomad_views import (
-    ENGINE_TASK,
-    FETCH_TASK,
-    REPLICA_PREFIX,
-    FailedTask,
-    allocation_events,
-    held_instances,
-    newest_failure,
-    node_events,
-    node_of,
-    replica_of,
-    started_s,
-    used_mib,
-)
+from aivailable.clients.nomad_snapshot import NomadReader, Reading
+from aivailable.clients.nomad_views import REPLICA_PREFIX, allocation_events, node_events, used_mib
 from aivailable.errors import AivailableError, RetryableError, UserError
 from aivailable.model.events import ClusterEvent
 from aivailable.model.progress import progress_note
@@ -38,10 +25,11 @@ from aivailable.model.snapshot import Snapshot
 LOG_TAIL_BYTES = 16_384
 """How much of a log's end is read for its last lines."""
 PROGRESS_TIMEOUT_S = 2.0
+NOTES_PER_ROUND = 30
+"""Of so many replicas on their way one snapshot asks what they say, two requests each; the others keep their notes."""
 
-_EXISTS = re.compile(r"Enforcing job modify index 0: job already exists")
+_CHANGED = re.compile(r"Enforcing job modify index \d+: job (already exists|exists with conflicting|does not exist)")
 _VAR_PATH = re.compile(r"[a-zA-Z0-9_~/-]{1,128}")
-Document = Mapping[str, Any]
 
 
 class NomadCluster(NomadNodes):
@@ -50,50 +38,33 @@ class NomadCluster(NomadNodes):
     def __init__(self, api: NomadApi) -> None:
         super().__init__(api)
         self._events = EventWatch(api)
-        self._details: dict[str, tuple[int, Document]] = {}
+        self._reader = NomadReader(api)
+        self._notes: dict[tuple[str, ReplicaState], str] = {}
 
     def snapshot(self) -> Snapshot:
-        """Nodes, cards, free slices and replicas as they are now; slices that other jobs hold are not free either."""
-        stubs = self._api.get("/v1/nodes", resources="true") or []
-        allocations = self._api.get("/v1/allocations", resources="true", task_states="true", namespace="*") or []
-        jobs = self._api.get("/v1/jobs", prefix=REPLICA_PREFIX, meta="true") or []
-        held = held_instances(allocations)
-        nodes = tuple(
-            node_of(stub, self._detail(stub), held.get(stub["ID"], ()))
-            for stub in sorted(stubs, key=lambda stub: str(stub["Name"]))
-            if stub["Status"] != "down" or self._holds_any(stub["ID"], allocations)
-        )
-        by_job: dict[str, list[Document]] = defaultdict(list)
-        for allocation in allocations:
-            if allocation["JobID"].startswith(REPLICA_PREFIX):
-                by_job[allocation["JobID"]].append(allocation)
-        by_id = {node.id: node for node in nodes}
-        replicas = [
-            replica_of(job["ID"], job["Meta"], by_job[job["ID"]], by_id, stopped=job["Stop"])
-            for job in jobs
-            if (job.get("Meta") or {}).get("model")
-        ]
-        gone = [r for r in replicas if r.state is ReplicaState.STOPPING and not r.alloc]
-        started = {a["ID"]: started_s(a) for a in allocations}
+        """Nodes, cards, free slices and replicas as they are now; slices that other jobs hold are not free either.
+
+        Nodes and replicas that did not change are the same objects as in the last snapshot.
+        """
+        reading = self._reader.read()
+        on_their_way = {(r.job, r.state): r for r in reading.snapshot.replicas if _on_its_way(r)}
+        self._ask_for_notes(on_their_way, reading)
+        if not on_their_way:
+            return reading.snapshot
+        notes = self._notes
+        shown = (_noted(r, notes.get((r.job, r.state), r.note)) for r in reading.snapshot.replicas)
+        return replace(reading.snapshot, replicas=tuple(shown))
+
+    def _ask_for_notes(self, on_their_way: Mapping[tuple[str, ReplicaState], Replica], reading: Reading) -> None:
+        """What replicas on their way say: of those longest not asked, so many that a round stays short."""
+        self._notes = {key: note for key, note in self._notes.items() if key in on_their_way}
+        due = [*(key for key in on_their_way if key not in self._notes), *self._notes][:NOTES_PER_ROUND]
         now = time.time()
-        shown = (
-            self._with_progress(r, now - started.get(r.alloc, 0.0), newest_failure(by_job[r.job]))
-            for r in replicas
-            if r not in gone
-        )
-        return Snapshot(nodes=nodes, replicas=tuple(shown))
-
-    def _holds_any(self, node_id: str, allocations: list[Document]) -> bool:
-        """Nodes that are down stay in view while something of theirs is known."""
-        return any(allocation["NodeID"] == node_id for allocation in allocations)
-
-    def _detail(self, stub: Document) -> Document:
-        """A node's own document, asked again only when the node has changed."""
-        seen = self._details.get(stub["ID"])
-        if seen is None or seen[0] != stub["ModifyIndex"]:
-            seen = (stub["ModifyIndex"], self._api.get(f"/v1/node/{stub['ID']}") or {})
-            self._details[stub["ID"]] = seen
-        return seen[1]
+        for key in due:
+            replica, allocations = on_their_way[key], reading.allocations[key[0]]
+            started = max((a.started_s for a in allocations if a.id == replica.alloc), default=0.0)
+            self._notes.pop(key, None)  # it goes to the end of the line
+            self._notes[key] = self._with_progress(replica, now - started, newest_failure(allocations)).note
 
     def _with_progress(self, replica: Replica, since_s: float, failed_task: FailedTask | None) -> Replica:
         """What a replica that is on its way last printed, or why it waits."""
@@ -129,12 +100,14 @@ class NomadCluster(NomadNodes):
             return ""
         return _no_place(max(failed, key=lambda evaluation: evaluation["CreateIndex"])["FailedTGAllocs"])
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job given as HCL text, only if there is none of that id; one that is stopped is started anew.
+
+        With `index` only while that is the stopped job's modify index, or while there is none (0).
 
         Raises:
             UserError: Nomad refuses the text, or its id is another.
-            RetryableError: Nomad has no place for it at this moment.
+            RetryableError: Nomad has no place for it at this moment, or it was started and stopped since.
         """
         job = self._parse(job_id, text)
         planned = self._api.put(f"/v1/job/{quote(job_id)}/plan", {"Job": job, "Diff": False}) or {}
@@ -142,7 +115,15 @@ class NomadCluster(NomadNodes):
             raise RetryableError(
                 f"job {job_id}: {_no_place(planned['FailedTGAllocs'])}", hint="it is planned anew with the next change"
             )
-        self.register(job, index=0)
+        try:
+            self.register(job, index=index or 0)
+        except AivailableError as error:
+            existing = self._changed_meanwhile(job_id, error)
+            if existing and not existing["Stop"]:
+                return
+            if not existing or index is not None:
+                raise _anew(job_id) from error
+            self.register(job, index=existing["JobModifyIndex"])
 
     def _parse(self, job_id: str, text: str) -> Document:
         """A job that Nomad has parsed and found valid."""
@@ -156,23 +137,38 @@ class NomadCluster(NomadNodes):
 
     def register(self, job: Document, *, index: int) -> None:
         """Register a parsed job if its modify index is still `index` (0: there is none)."""
-        try:
-            self._api.put("/v1/jobs", {"Job": job, "EnforceIndex": True, "JobModifyIndex": index})
-        except AivailableError as error:
-            if not (index == 0 and _EXISTS.search(error.message)):
-                raise
-            existing = self._api.get(f"/v1/job/{quote(job['ID'])}") or {}
-            if existing.get("Stop"):
-                self.register(job, index=existing["JobModifyIndex"])
+        self._api.put("/v1/jobs", {"Job": job, "EnforceIndex": True, "JobModifyIndex": index})
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job; an unknown id is no error.
+    def _changed_meanwhile(self, job_id: str, error: AivailableError) -> Document | None:
+        """The job as it is, where it was refused because its index is another; any other error goes on."""
+        if not _CHANGED.search(error.message):
+            raise error
+        found: Document | None = self._api.get(f"/v1/job/{quote(job_id)}")
+        return found
+
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job; an unknown id is no error. With `index` only while that is still the job's modify index.
 
         It is not purged: Nomad 2.0 forgets the allocations of a purged job at once and gives out their slices while
         their tasks still run to the end of their kill timeout. Nomad's own garbage collection removes it hours later;
         until then its events and logs can be read, and its id can be used again.
+
+        Nomad's DELETE knows no condition, so a conditional stop registers the same job as a stopped one.
+
+        Raises:
+            RetryableError: The job has been registered anew since.
         """
-        self._api.delete(f"/v1/job/{quote(job_id)}")
+        if index is None:
+            self._api.delete(f"/v1/job/{quote(job_id)}")
+            return
+        job = self._api.get(f"/v1/job/{quote(job_id)}")
+        if job is None or job["Stop"]:
+            return
+        try:
+            self.register({**job, "Stop": True}, index=index)
+        except AivailableError as error:
+            self._changed_meanwhile(job_id, error)
+            raise _anew(job_id) from error
 
     def replace(self, job_id: str, text: str) -> None:
         """Register a job given as HCL text, or update the one of that id; allocations that need not change run on.
@@ -204,7 +200,7 @@ class NomadCluster(NomadNodes):
         stubs = self._api.get("/v1/nodes") or []
         found = allocation_events(a for a in allocations if a["JobID"].startswith(REPLICA_PREFIX))
         for stub in stubs:
-            found += node_events(self._detail(stub))
+            found += node_events(self._api.get(f"/v1/node/{stub['ID']}") or {})
         return tuple(sorted(found, key=lambda event: event.at_s)[-limit:])
 
     def events_of(self, jobs: tuple[str, ...], limit: int) -> tuple[ClusterEvent, ...]:
@@ -309,6 +305,23 @@ class NomadSecrets:
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until any secret of ours differs from index `since`."""
         return self._api.get_when_changed("/v1/vars", since, timeout_s, prefix="aivailable/").index
+
+
+def _on_its_way(replica: Replica) -> bool:
+    """Whether it has something to say besides its state: what its tasks print, or why it has no place."""
+    if replica.state in (ReplicaState.FETCHING, ReplicaState.LOADING):
+        return True
+    return replica.state in (ReplicaState.PENDING, ReplicaState.LOST) and not replica.alloc
+
+
+def _noted(replica: Replica, note: str) -> Replica:
+    return replica if replica.note == note else replace(replica, note=note)
+
+
+def _anew(job_id: str) -> RetryableError:
+    return RetryableError(
+        f"job {job_id} was registered anew since it was looked at", hint="it is planned anew with that change"
+    )
 
 
 def _no_place(failed: Document) -> str:

@@ -27,16 +27,19 @@ STREAM_SILENCE_S = 30.0
 """The event stream sends a heartbeat every 10 s; three missed ones mean that the connection is dead."""
 QueryValue = str | int | Sequence[str]
 
+_PASSING = ("leader", "rpc error: EOF", "failed to get conn", "No path to region", "no servers")
+"""What an agent says when it cannot reach its servers."""
 ATTEMPTS = 3
 RETRY_DELAY_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded answer with Nomad's index."""
+    """A decoded answer with Nomad's index, and what to ask for the next page of a list; empty: there is none."""
 
     body: Any
     index: int
+    next_token: str = ""
 
 
 class NomadApi:
@@ -96,6 +99,31 @@ class NomadApi:
         answer = self._answer("GET", path, blocking, timeout_s=timeout_s + BLOCKING_SLACK_S)
         return answer or Answer(body=None, index=since)
 
+    def index(self, path: str, /, **query: QueryValue) -> int:
+        """Nomad's index of a list that can be had in pages: the number of the last write to what it lists.
+
+        Raises:
+            AivailableError: As `get`.
+        """
+        return next(self.pages(path, 1, **query)).index
+
+    def pages(self, path: str, per_page: int, /, **query: QueryValue) -> Iterator[Answer]:
+        """A list in pages of at most `per_page` entries, so that its length does not decide what it takes in memory.
+
+        What changes between two pages is seen as it was or as it is: the index of a later page has risen then.
+
+        Raises:
+            AivailableError: As `get`.
+        """
+        token = ""
+        while True:
+            asked = {**query, "per_page": per_page, **({"next_token": token} if token else {})}
+            answer = self._answer("GET", path, asked) or Answer(body=None, index=0)
+            yield answer
+            token = answer.next_token
+            if not token:
+                return
+
     def put(self, path: str, body: object, /, **query: QueryValue) -> Any:
         """Write and decode the answer.
 
@@ -154,7 +182,11 @@ class NomadApi:
         timeout_s: float = TIMEOUT_S,
         plain: bool = False,
     ) -> Answer | None:
-        """One answer; what may work later is tried again, as every write here may be repeated."""
+        """One answer; what may work later is tried again, as every write here may be repeated.
+
+        But not what took long to fail: whoever asked has waited enough, and may see the world as it was.
+        """
+        again_until_s = time.monotonic() + timeout_s / 2
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 response = self._client.request(
@@ -169,12 +201,16 @@ class NomadApi:
                 if not response.is_success:
                     raise _refused(response.status_code, response.text, path)
                 index = int(response.headers.get("x-nomad-index", "0"))
-                return Answer(body=response.content if plain else _decoded(response.text), index=index)
+                return Answer(
+                    body=response.content if plain else _decoded(response.content),
+                    index=index,
+                    next_token=response.headers.get("x-nomad-nexttoken", ""),
+                )
             except httpx2.TransportError as error:
                 failure: AivailableError = self._unreachable(error)
             except RetryableError as error:
                 failure = error
-            if attempt == ATTEMPTS:
+            if attempt == ATTEMPTS or time.monotonic() > again_until_s:
                 raise failure
             self._sleep(RETRY_DELAY_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         raise AssertionError("unreachable")
@@ -190,8 +226,8 @@ class NomadApi:
         )
 
 
-def _decoded(text: str) -> Any:
-    return json.loads(text) if text.strip() else None
+def _decoded(content: bytes) -> Any:
+    return json.loads(content) if content.strip() else None
 
 
 def _refused(status: int, text: str, path: str) -> AivailableError:
@@ -200,8 +236,8 @@ def _refused(status: int, text: str, path: str) -> AivailableError:
         return UserError(
             f"Nomad refuses {path}: {words}", hint="set NOMAD_TOKEN to a token with a policy of deploy/policies"
         )
-    lasting = "leader" in words or "rpc error: EOF" in words or status in (429, 502, 503, 504)
-    if lasting:
+    passing = any(said in words for said in _PASSING) or status in (429, 502, 503, 504)
+    if passing:
         return RetryableError(f"Nomad cannot answer {path} now: {words}", hint="try again in a moment")
     if status < httpx2.codes.INTERNAL_SERVER_ERROR:
         return UserError(f"Nomad refuses {path}: {words}")

@@ -1,11 +1,18 @@
 """Nomad's documents read as our own: nodes with cards, allocations as replicas, events. Pure."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
+from aivailable.clients.nomad_allocations import (
+    VRAM_TYPE,
+    WHOLE_TYPE,
+    Allocation,
+    Document,
+    full_ids,
+    short_id,
+    unix_s,
+)
 from aivailable.errors import UserError
 from aivailable.model.cards import SLICE_MIB, Card, Node, Vendor
 from aivailable.model.events import ClusterEvent
@@ -13,56 +20,97 @@ from aivailable.model.replica import Replica, ReplicaState
 from aivailable.vram.cardtable import find_card
 
 REPLICA_PREFIX = "llm-"
-ENGINE_TASK = "engine"
-FETCH_TASK = "fetch"
-VRAM_TYPE, WHOLE_TYPE = "vram", "gpu"
-"""Device types of our plugin (slices) and of HashiCorp's (whole cards)."""
 
-_GONE = frozenset({"complete", "failed", "lost"})
 _NS = 1e9
 _RACK = "rack"
 
-Document = Mapping[str, Any]
-
 CNI_BRIDGE = "plugins.cni.version.bridge"
 """The attribute of a node that has the CNI plugins."""
+CONSUL_NAME = "unique.consul.name"
+"""The attribute with the name of the node's Consul agent; gone when that agent is."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNode:
+    """A node as if nothing were booked, and for each of its cards the device group and the instances, shortened.
+
+    `down`: Nomad has given it up.
+    """
+
+    node: Node
+    down: bool
+    groups: tuple[str, ...]
+    short_ids: tuple[tuple[str, ...], ...]
+
+    def with_held(self, held: Set[str], before: Node | None = None) -> Node:
+        """The node with what is left while these instances are held; `before` and its cards where they are the same."""
+        known = {card.uuid: card for card in before.cards} if before else {}
+        cards = []
+        for card, group, ids in zip(self.node.cards, self.groups, self.short_ids, strict=True):
+            free = sum(instance not in held for instance in full_ids(group, ids)) if held else len(ids)
+            now = card if free == card.free_slices else replace(card, free_slices=free)
+            cards.append(now if now != known.get(card.uuid) else known[card.uuid])
+        made = replace(self.node, cards=tuple(cards))
+        return before if before == made else made
 
 
 def node_of(stub: Document, detail: Document, held: Iterable[str]) -> Node:
     """A node from its entry in the list, its own document (meta is only there), and the instances that are held."""
-    devices = (stub.get("NodeResources") or {}).get("Devices") or ()
-    kinds = {device["Type"] for device in devices if device["Vendor"] in list(Vendor)}
-    taken = set(held)
-    meta = detail.get("Meta") or {}
-    attributes = detail.get("Attributes") or {}
+    return known_node({**detail, **stub}).with_held(set(held))
+
+
+def known_node(document: Document) -> KnownNode:
+    """A node from its own document."""
+    devices = [
+        device
+        for device in (document.get("NodeResources") or {}).get("Devices") or ()
+        if device["Vendor"] in list(Vendor)
+    ]
+    kinds = {device["Type"] for device in devices}
+    meta = document.get("Meta") or {}
+    attributes = document.get("Attributes") or {}
     plugins = [name for name, kind in (("aivailable", VRAM_TYPE), ("hashicorp", WHOLE_TYPE)) if kind in kinds]
-    cards = [card for device in devices if device["Vendor"] in list(Vendor) for card in _cards(device, taken)]
-    return Node(
-        id=stub["ID"],
-        name=stub["Name"],
-        node_class=stub.get("NodeClass", ""),
+    found = [entry for device in devices for entry in _cards(device)]
+    found.sort(key=lambda entry: (entry[0].vendor, entry[0].index, entry[0].uuid))
+    node = Node(
+        id=document["ID"],
+        name=document["Name"],
+        node_class=document.get("NodeClass", ""),
         rack=meta.get(_RACK, ""),
-        ready=stub["Status"] == "ready",
-        eligible=stub["SchedulingEligibility"] == "eligible" and not stub.get("Drain"),
+        ready=document["Status"] == "ready",
+        eligible=document["SchedulingEligibility"] == "eligible" and not document.get("Drain"),
         vendor_plugin="+".join(plugins),
-        drivers=tuple(sorted(name for name, driver in (stub.get("Drivers") or {}).items() if driver["Healthy"])),
+        drivers=tuple(sorted(name for name, driver in (document.get("Drivers") or {}).items() if driver["Healthy"])),
         meta=dict(meta),
         bridge=not attributes or CNI_BRIDGE in attributes,
-        cards=tuple(sorted(cards, key=lambda card: (card.vendor, card.index, card.uuid))),
+        consul_name="" if (known := attributes.get(CONSUL_NAME, "")) == document["Name"] else known,
+        cards=tuple(card for card, _, _ in found),
+    )
+    return KnownNode(
+        node=node,
+        down=document["Status"] == "down",
+        groups=tuple(group for _, group, _ in found),
+        short_ids=tuple(ids for _, _, ids in found),
     )
 
 
-def _cards(device: Document, taken: set[str]) -> list[Card]:
-    attributes = {name: _value(value) for name, value in (device.get("Attributes") or {}).items()}
+def _cards(device: Document) -> list[tuple[Card, str, tuple[str, ...]]]:
+    """The cards of a device group with nothing booked, its name, and the shortened ids of their instances."""
+    name = device["Name"]
+    attributes = {key: _value(value) for key, value in (device.get("Attributes") or {}).items()}
     instances = device.get("Instances") or ()
     if device["Type"] == VRAM_TYPE:
-        return [_sliced(device, attributes, instances, taken)]
+        ids = tuple(short_id(name, instance["ID"]) for instance in instances)
+        return [(_sliced(device, attributes, instances), name, ids)]
     if device["Type"] == WHOLE_TYPE:
-        return [_whole(device, attributes, instance, index, taken) for index, instance in enumerate(instances)]
+        return [
+            (_whole(device, attributes, instance, index), name, (short_id(name, instance["ID"]),))
+            for index, instance in enumerate(instances)
+        ]
     return []
 
 
-def _sliced(device: Document, attributes: Document, instances: Iterable[Document], taken: set[str]) -> Card:
+def _sliced(device: Document, attributes: Document, instances: Sequence[Document]) -> Card:
     """One card as our plugin publishes it."""
     capability = attributes.get("compute_capability")
     return Card(
@@ -79,12 +127,12 @@ def _sliced(device: Document, attributes: Document, instances: Iterable[Document
         simulated=bool(attributes.get("simulated", False)),
         healthy=all(instance["Healthy"] for instance in instances),
         slice_mib=int(attributes.get("slice_mib", SLICE_MIB)),
-        free_slices=sum(instance["ID"] not in taken for instance in instances),
+        free_slices=len(instances),
         foreign_mib=int(attributes.get("foreign_mib", 0)),
     )
 
 
-def _whole(device: Document, attributes: Document, instance: Document, index: int, taken: set[str]) -> Card:
+def _whole(device: Document, attributes: Document, instance: Document, index: int) -> Card:
     """One card as HashiCorp's plugin publishes it: a whole one, its single slice as large as itself.
 
     That plugin does not tell the compute capability; the card table knows it by name.
@@ -103,7 +151,7 @@ def _whole(device: Document, attributes: Document, instance: Document, index: in
         healthy=instance["Healthy"],
         slice_mib=max(1, total),
         device_type=WHOLE_TYPE,
-        free_slices=0 if instance["ID"] in taken else 1,
+        free_slices=1,
     )
 
 
@@ -119,23 +167,14 @@ def _value(attribute: Document) -> Any:
     return next((attribute[kind] for kind in ("Int", "Float", "String", "Bool") if attribute[kind] is not None), None)
 
 
-def held_instances(allocations: Iterable[Document]) -> dict[str, set[str]]:
-    """The device instances that allocations hold, by node id: of all jobs, until the client says that they ended."""
-    held: dict[str, set[str]] = defaultdict(set)
-    for allocation in allocations:
-        if allocation["ClientStatus"] not in _GONE:
-            for device in _devices(allocation):
-                held[allocation["NodeID"]].update(device["DeviceIDs"])
-    return held
-
-
-def _devices(allocation: Document) -> list[Document]:
-    tasks = ((allocation.get("AllocatedResources") or {}).get("Tasks") or {}).values()
-    return [device for task in tasks for device in task.get("Devices") or ()]
-
-
 def replica_of(
-    job: str, meta: Document, allocations: Iterable[Document], nodes: Mapping[str, Node], *, stopped: bool
+    job: str,
+    meta: Document,
+    allocations: Iterable[Allocation],
+    nodes: Mapping[str, Node],
+    *,
+    stopped: bool,
+    index: int = 0,
 ) -> Replica:
     """A replica from its job's meta and the job's allocations.
 
@@ -145,11 +184,11 @@ def replica_of(
         allocations: All allocations of the job that Nomad still knows.
         nodes: Nodes by id.
         stopped: The job is stopped or purged.
+        index: Its modify index. What failed before it was registered last does not count.
     """
-    mine = sorted(allocations, key=lambda allocation: allocation["CreateIndex"])
-    living = [allocation for allocation in mine if allocation["ClientStatus"] not in _GONE]
+    mine = sorted(allocations, key=lambda allocation: allocation.created)
+    living = [allocation for allocation in mine if not allocation.gone]
     newest = (living or mine)[-1] if mine else None
-    failures = sum(allocation["ClientStatus"] == "failed" for allocation in mine)
     common: dict[str, Any] = {
         "model": str(meta.get("model", "")),
         "variant": str(meta.get("variant", "")),
@@ -157,91 +196,50 @@ def replica_of(
         "job": job,
         "engine": str(meta.get("engine", "")),
         "vendor": str(meta.get("vendor", "")),
-        "failures": failures,
+        "failures": sum(allocation.status == "failed" and allocation.created > index for allocation in mine),
+        "index": index,
         "replaces": str(meta.get("replaces", "")),
     }
-    if newest is None or (newest["ClientStatus"] in _GONE and stopped):
+    if newest is None or (newest.gone and stopped):
         state = ReplicaState.STOPPING if stopped else ReplicaState.PENDING
         return Replica(**common, state=state)
-    if newest["ClientStatus"] in _GONE:
-        lost = newest["ClientStatus"] == "lost"
+    if newest.gone:
+        lost = newest.status == "lost"
         state = ReplicaState.LOST if lost else ReplicaState.PENDING
-        note = f"lost with {newest['NodeName']}" if lost else f"failed on {newest['NodeName']}: {_last_words(newest)}"
+        note = f"lost with {newest.node}" if lost else f"failed on {newest.node}: {newest.words}"
         return Replica(**common, state=state, note=note)
-    node = nodes.get(newest["NodeID"])
+    node = nodes.get(newest.node_id)
     cards = {card.uuid: card for card in node.cards} if node else {}
     uuids, claims = [], []
-    for device in _devices(newest):
-        whole = device["Type"] == WHOLE_TYPE
-        uuid = device["DeviceIDs"][0] if whole else device["Name"]
+    for booking in newest.bookings:
+        uuid = booking.short_ids[0] if booking.type == WHOLE_TYPE else booking.name
         slice_mib = cards[uuid].slice_mib if uuid in cards else SLICE_MIB
         uuids.append(uuid)
-        claims.append(len(device["DeviceIDs"]) * slice_mib)
-    vendors = {device["Vendor"] for device in _devices(newest)}
+        claims.append(len(booking.short_ids) * slice_mib)
+    vendors = {booking.vendor for booking in newest.bookings}
     return Replica(
         **{**common, "vendor": vendors.pop() if len(vendors) == 1 else common["vendor"]},
         state=_state(newest, stopped=stopped, node=node),
-        alloc=newest["ID"],
-        node=newest["NodeName"],
+        alloc=newest.id,
+        node=newest.node,
         cards=tuple(uuids),
         claim_mib=tuple(claims),
-        note=_last_words(newest) if newest["ClientStatus"] == "pending" else "",
+        note=newest.words if newest.status == "pending" else "",
     )
 
 
-def _state(allocation: Document, *, stopped: bool, node: Node | None) -> ReplicaState:
+def _state(allocation: Allocation, *, stopped: bool, node: Node | None) -> ReplicaState:
     if node is not None and not node.ready:
         return ReplicaState.LOST
-    if stopped or allocation["DesiredStatus"] != "run":
+    if stopped or not allocation.wanted:
         return ReplicaState.STOPPING
-    states = allocation.get("TaskStates") or {}
-    if allocation["ClientStatus"] == "unknown":
+    if allocation.status == "unknown":
         return ReplicaState.LOST
-    if states.get(FETCH_TASK, {}).get("State") == "running":
+    if allocation.fetching:
         return ReplicaState.FETCHING
-    if states.get(ENGINE_TASK, {}).get("State") == "running":
-        healthy = (allocation.get("DeploymentStatus") or {}).get("Healthy")
-        return ReplicaState.SERVING if healthy else ReplicaState.LOADING
+    if allocation.running:
+        return ReplicaState.SERVING if allocation.healthy else ReplicaState.LOADING
     return ReplicaState.PENDING
-
-
-def _last_words(allocation: Document) -> str:
-    """The newest event of its tasks that says something, for people."""
-    events = [
-        event
-        for state in (allocation.get("TaskStates") or {}).values()
-        for event in state.get("Events") or ()
-        if event.get("DisplayMessage") and event["Type"] not in {"Received", "Task Setup", "Not Restarting", "Killing"}
-    ]
-    newest = max(events, key=lambda event: event["Time"], default=None)
-    if newest is not None:
-        return str(newest["DisplayMessage"])
-    return str(allocation.get("ClientDescription") or "")
-
-
-@dataclass(frozen=True, slots=True)
-class FailedTask:
-    """A task of an allocation that failed."""
-
-    alloc: str
-    task: str
-
-
-def newest_failure(allocations: Iterable[Document]) -> FailedTask | None:
-    """The task whose failure ended the newest allocation of a job; None where the newest did not fail."""
-    newest = max(allocations, key=lambda allocation: allocation["CreateIndex"], default=None)
-    if newest is None or newest["ClientStatus"] != "failed":
-        return None
-    states = newest.get("TaskStates") or {}
-    failed = [task for task, state in states.items() if state.get("Failed") and state.get("StartedAt")]
-    return FailedTask(newest["ID"], FETCH_TASK if FETCH_TASK in failed else failed[0]) if failed else None
-
-
-def started_s(allocation: Document) -> float:
-    """When the task that works on a replica started, as Unix time; 0 where none did."""
-    states = allocation.get("TaskStates") or {}
-    times = [state.get("StartedAt") for state in states.values() if state.get("State") == "running"]
-    return max((_unix_s(time) for time in times if time), default=0.0)
 
 
 def used_mib(stats: Document) -> dict[str, int]:
@@ -273,14 +271,6 @@ def allocation_events(allocations: Iterable[Document]) -> list[ClusterEvent]:
 def node_events(detail: Document) -> list[ClusterEvent]:
     """What happened to a node, unordered."""
     return [
-        ClusterEvent(at_s=_unix_s(event["Timestamp"]), node=detail["Name"], text=event["Message"])
+        ClusterEvent(at_s=unix_s(event["Timestamp"]), node=detail["Name"], text=event["Message"])
         for event in detail.get("Events") or ()
     ]
-
-
-def _unix_s(timestamp: str) -> float:
-    """Go's RFC 3339 with up to nine decimals as Unix time."""
-    whole, _, rest = timestamp.removesuffix("Z").partition(".")
-    digits = rest[: next((i for i, c in enumerate(rest) if not c.isdigit()), len(rest))]
-    zone = rest[len(digits) :]
-    return datetime.fromisoformat(f"{whole}{zone or '+00:00'}").timestamp() + float(f"0.{digits or 0}")

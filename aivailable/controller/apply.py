@@ -1,6 +1,6 @@
 """Carries out the actions of a plan, in their order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aivailable.errors import AivailableError
@@ -20,31 +20,44 @@ class Outcome:
 
 
 def apply(
-    plan: Plan, cluster: Cluster, settings: Settings, *, leading: Callable[[], bool] = lambda: True
+    plan: Plan,
+    cluster: Cluster,
+    settings: Settings,
+    *,
+    ended: Mapping[str, int] | None = None,
+    leading: Callable[[], bool] = lambda: True,
+    may: Callable[[Action], bool] = lambda _: True,
 ) -> tuple[Outcome, ...]:
-    """Submit what starts and stop what stops; one refused action does not keep the others back.
+    """Submit what starts and stop what stops, in order; one refused action does not keep the others back.
 
-    `leading` is asked before each action: who leads no longer leaves the rest to the one who does.
+    `ended` is that of the snapshot that was planned for. `leading` is asked before each action: who leads no longer
+    leaves the rest to the one who does. What `may` not be tried now is left for later.
 
     The first half of a move is its start: the next plan stops the old replica when the new one serves. What waits for
-    another job to end is left to the plan that is made when it has. Applying the same plan twice is harmless, because
-    a job that exists is left as it is.
+    another job to end is left to the plan that is made when it has. Applying the same plan twice, or long after it was
+    made, is harmless: a job that exists is left as it is, one stopped since is not started again, one registered anew
+    since is not stopped.
     """
-    ready = (action for action in plan.actions if not action.waits_for)
-    return tuple(_carry_out(action, cluster, settings) for action in ready if leading())
+    ready = (action for action in plan.actions if not action.waits_for and may(action))
+    return tuple(_carry_out(action, cluster, settings, ended) for action in ready if leading())
 
 
-def _carry_out(action: Action, cluster: Cluster, settings: Settings) -> Outcome:
+def _carry_out(action: Action, cluster: Cluster, settings: Settings, ended: Mapping[str, int] | None) -> Outcome:
     text = describe(action)
     try:
         if isinstance(action, Stop):
-            cluster.stop(action.replica.job)
+            cluster.stop(action.replica.job, index=action.replica.index or None)
         else:
             job = render(action.placement, settings)
-            cluster.submit(job.id, job.text)
+            cluster.submit(job.id, job.text, index=None if ended is None else ended.get(job.id, 0))
     except AivailableError as error:
         return Outcome(action=action, text=text, error=error)
     return Outcome(action=action, text=text)
+
+
+def model_of(action: Action) -> str:
+    """The model that an action is about."""
+    return action.replica.model if isinstance(action, Stop) else action.placement.spec.model
 
 
 def describe(action: Action) -> str:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, fields
 
+from aivailable.controller.verdicts import read_failures
 from aivailable.documents import dump_fleet, load_fleet
 from aivailable.errors import UserError
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.service import FLEET_KEY
-from aivailable.seams import Registry
+from aivailable.placement import succeed
+from aivailable.seams import KeyValue, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +19,44 @@ class StoredFleet:
     index: int
 
 
+class FleetReader:
+    """Reads the fleet again and again; its objects are the same ones while its key's index is."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._stored = StoredFleet(Fleet(), 0)
+
+    def read(self) -> StoredFleet:
+        """The present fleet; see `read_fleet`."""
+        entry = self._registry.get(FLEET_KEY)
+        if entry is None or entry.index != self._stored.index:
+            self._stored = _stored(entry)
+        return self._stored
+
+
 def read_fleet(registry: Registry) -> StoredFleet:
     """The present fleet; an empty one where none was ever written."""
-    entry = registry.get(FLEET_KEY)
+    return _stored(registry.get(FLEET_KEY))
+
+
+def _stored(entry: KeyValue | None) -> StoredFleet:
     if entry is None:
         return StoredFleet(Fleet(), 0)
     return StoredFleet(load_fleet(entry.value, where=f"key {FLEET_KEY}"), entry.index)
 
 
-def write_fleet(registry: Registry, fleet: Fleet, *, seen: StoredFleet) -> None:
-    """Replace the fleet that was seen.
+def write_fleet(registry: Registry, fleet: Fleet, *, seen: StoredFleet, retry: bool = False) -> Fleet:
+    """Replace the fleet that was seen; with `retry`, versions that were given up are tried anew.
+
+    Returns:
+        What was written: the fleet with what each model can go back to.
 
     Raises:
         UserError: Somebody else wrote in the meantime; the message says what they changed.
     """
-    if registry.put(FLEET_KEY, dump_fleet(fleet), index=seen.index):
-        return
+    written = succeed(fleet, seen.fleet, read_failures(registry), retry=retry)
+    if registry.put(FLEET_KEY, dump_fleet(written), index=seen.index):
+        return written
     now = read_fleet(registry)
     changed = describe_changes(seen.fleet, now.fleet) or ["nothing that matters"]
     raise UserError(

@@ -6,34 +6,34 @@ from dataclasses import dataclass
 
 from aivailable.controller.journal import Decision, read_decisions
 from aivailable.controller.observe import observe
+from aivailable.controller.verdicts import read_failures
 from aivailable.errors import GaveUpError
+from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import plan
+from aivailable.placement import given_up, in_force, plan
 from aivailable.seams import Cluster, Registry
 
 STEP_S = 0.2
 """Longest time between two looks; a change of the cluster wakes earlier."""
 
 
-FAILURES_TO_GIVE_UP = 2
-"""Failed allocations after which watching ends: the first may be the card's fault, the second was on another."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One look. `waiting` names what is still to come; `done` when nothing more can be expected.
 
-    `unplaced` counts replicas that found no place, `failed` are those that failed on more than one card, `refused` says
-    which jobs the cluster does not take, and why: all three end the wait, but not as a success.
+    `unplaced` counts replicas that found no place, `failed` are the variants of models none of whose variants starts,
+    `refused` says which jobs the cluster does not take, and why: all three end the wait, but not as a success.
+    `back` are the models among the failed of which an earlier version goes on.
     """
 
     snapshot: Snapshot
     replicas: tuple[Replica, ...]
     waiting: tuple[str, ...]
     unplaced: int
-    failed: tuple[Replica, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    back: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
     @property
@@ -42,13 +42,23 @@ class Progress:
         return not self.waiting or bool(self.failed) or bool(self.refused)
 
 
-def progress(fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = ()) -> Progress:
-    """How far the fleet is from what a plan made now would leave; `decisions` are those made meanwhile."""
+def progress(
+    fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = (), known: Collection[tuple[str, float]] = ()
+) -> Progress:
+    """How far the fleet is from what a plan made now would leave.
+
+    `decisions` are those made meanwhile, `known` the failures (hash and time) of before.
+    """
     made = plan(fleet, snapshot)
     wanted = {p.job_id: f"{p.spec.model} replica {p.replica}" for p in made.placements}
     serving = {r.job for r in snapshot.replicas if r.state is ReplicaState.SERVING}
     leaving = tuple(f"{r.model} replica {r.replica} to stop" for r in snapshot.replicas if r.job not in wanted)
     waiting = tuple(text for job, text in wanted.items() if job not in serving)
+    lost = {
+        model: failures
+        for model, failures in given_up(fleet, snapshot.failed).items()
+        if any((failure.hash8, failure.at_s) not in known for failure in failures)
+    }
     later = tuple(f"{d.model} replica {d.replica} ({d.why})" for d in made.deferred)
     unplaced_jobs = sum(unplaced.count for unplaced in made.unplaced)
     return Progress(
@@ -56,13 +66,10 @@ def progress(fleet: Fleet, snapshot: Snapshot, decisions: Iterable[Decision] = (
         replicas=tuple(sorted(snapshot.replicas, key=lambda r: (r.model, r.replica, r.job))),
         waiting=waiting + later + (leaving if not unplaced_jobs else ()),
         unplaced=unplaced_jobs,
-        failed=tuple(r for r in snapshot.replicas if r.job in wanted and _keeps_failing(r)),
+        failed=tuple(failure for failures in lost.values() for failure in failures),
+        back=tuple(m.name for m in in_force(fleet, snapshot.failed).models if m.name in lost and m.variants),
         refused=tuple(dict.fromkeys(f"{d.model} #{d.replica}: {d.text}" for d in decisions if d.refused)),
     )
-
-
-def _keeps_failing(replica: Replica) -> bool:
-    return replica.failures >= FAILURES_TO_GIVE_UP and replica.state is not ReplicaState.SERVING
 
 
 def follow(
@@ -89,9 +96,10 @@ def follow(
     """
     deadline, index = clock() + timeout_s, 0
     before = frozenset(read_decisions(registry) if before is None else before)
+    known = frozenset((failure.hash8, failure.at_s) for failure in read_failures(registry))
     while True:
         fresh = [decision for decision in read_decisions(registry) if decision not in before]
-        look = progress(fleet, observe(cluster, registry), fresh)
+        look = progress(fleet, observe(cluster, registry), fresh, known)
         yield look
         if look.done:
             return

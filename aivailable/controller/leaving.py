@@ -1,13 +1,14 @@
 """A node that is to be emptied: its mark, what would go down without it, and its work watched until it is elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.follow import STEP_S, Progress, progress
 from aivailable.controller.observe import observe
 from aivailable.controller.system import CONSUL_META
+from aivailable.controller.verdicts import read_failures
 from aivailable.errors import GaveUpError, PermanentError
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Move, Plan, Stop
@@ -154,11 +155,11 @@ class Leaving:
         return len(self.here) == len(self.stays)
 
 
-def look_at(fleet: Fleet, snapshot: Snapshot, node: str) -> Leaving:
-    """How far a node is from being empty."""
+def look_at(fleet: Fleet, snapshot: Snapshot, node: str, known: Collection[tuple[str, float]] = ()) -> Leaving:
+    """How far a node is from being empty; `known` as for `progress`."""
     here = on_node(snapshot, node)
     waiting = tuple(f"{r.model} replica {r.replica}" for r in here)
-    seen = replace(progress(fleet, snapshot), waiting=waiting)
+    seen = replace(progress(fleet, snapshot, known=known), waiting=waiting)
     return Leaving(progress=seen, here=here, stays=stays(snapshot, plan(fleet, snapshot), node))
 
 
@@ -172,17 +173,18 @@ def follow_leaving(
 ) -> Iterator[Leaving]:
     """Looks, one after each change, until nothing of ours is on the node but what has no place elsewhere.
 
-    Also ends when a successor keeps failing.
+    Also ends when a version is given up meanwhile.
 
     Raises:
         GaveUpError: `timeout_s` passed; the cluster works on.
         PermanentError: Somebody has taken back the mark.
     """
     deadline, index, settled_s = clock() + timeout_s, 0, float("inf")
+    known = frozenset((failure.hash8, failure.at_s) for failure in read_failures(registry))
     while True:
         if node not in marked(registry):
             raise PermanentError(f"{node} is not to be emptied any more", hint="`aivailable undrain` took its mark")
-        look = look_at(read_fleet(registry).fleet, observe(cluster, registry), node)
+        look = look_at(read_fleet(registry).fleet, observe(cluster, registry), node, known)
         yield look
         settled_s = min(settled_s, clock()) if look.settled else float("inf")
         if not look.here or look.progress.failed or clock() - settled_s >= SETTLED_S:

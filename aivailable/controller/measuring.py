@@ -4,8 +4,8 @@ The leader writes, under its lease; every planner reads. One document for each m
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from aivailable.documents import dump_measurements, load_measurements
@@ -14,7 +14,7 @@ from aivailable.model.cards import Card
 from aivailable.model.fleet import Engine
 from aivailable.model.measurement import Conditions, Measurement
 from aivailable.model.plan import Placement, Plan
-from aivailable.model.replica import Replica, ReplicaSpec, ReplicaState
+from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import MEASURED_PREFIX
 from aivailable.model.snapshot import Snapshot
 from aivailable.seams import Cluster, Lease, Registry
@@ -28,31 +28,49 @@ LOGS_PER_ROUND = 4
 """Reading a log takes the cluster's time; the rest waits for the next round."""
 
 KEPT = 20
-"""Measurements of one model's files that are kept, the newest."""
+"""Measurements of one model's files that are kept, the newest. So many under the same conditions are enough."""
 
 _log = logging.getLogger(__name__)
 
 
-def read_measurements(registry: Registry) -> tuple[Measurement, ...]:
-    """All measurements; a document that cannot be read counts as none and is written anew in time."""
-    found: list[Measurement] = []
-    for key in registry.keys(MEASURED_PREFIX):
-        try:
-            entry = registry.get(key)
-            found += load_measurements(entry.value, where=f"key {key}") if entry else ()
-        except AivailableError as error:
-            _log.warning("%s", error)
-    return tuple(found)
+class Measurements:
+    """Reads all measurements again and again; a document is parsed anew only when its key's index is another."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._documents: dict[str, tuple[int, tuple[Measurement, ...]]] = {}
+        self._found: tuple[Measurement, ...] = ()
+
+    def read(self) -> tuple[Measurement, ...]:
+        """All measurements; a document that cannot be read counts as none and is written anew in time."""
+        values = self._registry.values(MEASURED_PREFIX)
+        known, self._documents = self._documents, {}
+        for key, entry in values.items():
+            document = known.get(key)
+            self._documents[key] = (
+                document if document and document[0] == entry.index else (entry.index, _readable(key, entry.value))
+            )
+        if self._documents != known:
+            self._found = tuple(m for _, found in self._documents.values() for m in found)
+        return self._found
 
 
-def merge_measured(snapshot: Snapshot, measured: Sequence[Measurement]) -> Snapshot:
-    """The snapshot with the measurements, and each replica with what it was seen to hold."""
-    by_alloc = {m.alloc: m.total_mib for m in measured}
-    replicas = tuple(
-        replace(replica, measured_mib=by_alloc[replica.alloc]) if by_alloc.get(replica.alloc) else replica
-        for replica in snapshot.replicas
-    )
-    return replace(snapshot, replicas=replicas, measured=tuple(measured))
+def _readable(key: str, document: bytes) -> tuple[Measurement, ...]:
+    try:
+        return tuple(load_measurements(document, where=f"key {key}"))
+    except AivailableError as error:
+        _log.warning("%s", error)
+        return ()
+
+
+def measured_by_allocation(measured: Iterable[Measurement]) -> dict[str, int | None]:
+    """What replicas were seen to hold on one card, in MiB, by allocation."""
+    return {m.alloc: m.total_mib for m in measured}
+
+
+def with_measured(replica: Replica, size_mib: int | None) -> Replica:
+    """The replica with what it was seen to hold."""
+    return replace(replica, measured_mib=size_mib) if size_mib else replica
 
 
 class Measurer:
@@ -80,17 +98,28 @@ class Measurer:
         Returns:
             Replicas that hold more than they booked on a card, with the MiB they were seen to hold.
         """
+        self._looked &= {replica.alloc for replica in snapshot.replicas}
         known = {m.alloc for m in snapshot.measured} | self._looked
-        placements = {p.spec.job_id(p.replica): p for p in made.placements}
+        unknown = [r for r in snapshot.replicas if r.state is ReplicaState.SERVING and r.alloc not in known]
+        if not unknown:
+            return ()
+        placements = {p.job_id: p for p in made.placements}
+        cards = {card.uuid: card for node in snapshot.nodes for card in node.cards}
+        enough = {found for found, count in Counter(m.conditions for m in snapshot.measured).items() if count >= KEPT}
         fresh: list[tuple[Replica, Measurement]] = []
-        for replica in snapshot.replicas:
+        logs = 0
+        for replica in unknown:
             placement = placements.get(replica.job)
-            if replica.state is not ReplicaState.SERVING or replica.alloc in known or placement is None:
+            card = cards.get(replica.cards[0]) if replica.cards else None
+            if placement is None:
                 continue
-            if len(fresh) == LOGS_PER_ROUND:
-                break
-            if measurement := self._measure(replica, placement, snapshot):
-                fresh.append((replica, measurement))
+            conditions = _conditions(placement, card) if card else None
+            if card and conditions and conditions not in enough:
+                if logs == LOGS_PER_ROUND:
+                    break
+                logs += 1
+                if measurement := self._measure(replica, conditions, card, snapshot):
+                    fresh.append((replica, measurement))
             self._looked.add(replica.alloc)
         self._write([measurement for _, measurement in fresh], lease)
         return tuple(
@@ -99,11 +128,7 @@ class Measurer:
             if m.total_mib and replica.claim_mib and m.total_mib > replica.claim_mib[0]
         )
 
-    def _measure(self, replica: Replica, placement: Placement, snapshot: Snapshot) -> Measurement | None:
-        card = snapshot.card(replica.cards[0]) if replica.cards else None
-        resolved = placement.spec.variant.resolved
-        if card is None or resolved is None:
-            return None
+    def _measure(self, replica: Replica, conditions: Conditions, card: Card, snapshot: Snapshot) -> Measurement | None:
         try:
             printed = read_log(self._cluster.logs(replica.job, tail_lines=LOG_LINES))
         except AivailableError as error:
@@ -111,12 +136,12 @@ class Measurer:
             return None
         held_mib = self._held_mib(replica, card, snapshot)
         # An engine that fell back to host memory says nothing of the card; on a simulated one that is how it is.
-        if placement.spec.engine is Engine.LLAMACPP and printed.on_host != card.simulated:
+        if conditions.engine is Engine.LLAMACPP and printed.on_host != card.simulated:
             printed = Printed()
         if not printed and held_mib is None:
             return None
         return Measurement(
-            conditions=_conditions(placement.spec, resolved.sha256, card, len(placement.cards)),
+            conditions=conditions,
             alloc=replica.alloc,
             at_s=self._now(),
             weights_mib=_whole(printed.weights_mib),
@@ -149,14 +174,18 @@ class Measurer:
             self._registry.put(key, dump_measurements((*before, *new)[-KEPT:]), lease=lease)
 
 
-def _conditions(spec: ReplicaSpec, sha256: str, card: Card, cards: int) -> Conditions:
+def _conditions(placement: Placement, card: Card) -> Conditions | None:
+    """What a replica's sizes depend on; None where its files are not known."""
+    spec, resolved = placement.spec, placement.spec.variant.resolved
+    if resolved is None:
+        return None
     return Conditions(
-        sha256=sha256,
+        sha256=resolved.sha256,
         engine=spec.engine,
         image=image(spec.engine, card),
         card=card.name,
         total_mib=card.total_mib,
-        cards=cards,
+        cards=len(placement.cards),
         simulated=card.simulated,
         flags=spec.variant.flags,
         context=spec.context,

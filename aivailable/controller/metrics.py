@@ -48,6 +48,7 @@ class Metrics:
             registry=self._registry,
         )
         self._losses = _Losses()
+        self._shown: set[str] = set()
 
     @contextlib.contextmanager
     def served(self, address: str, port: int) -> Iterator[None]:
@@ -78,6 +79,7 @@ class Metrics:
         self._wanted.clear()
         self._serving.clear()
         self._losses = _Losses()
+        self._shown = set()
         self._cards.snapshot = Snapshot()
 
     def stepped(self, step: Step) -> None:
@@ -89,10 +91,15 @@ class Metrics:
         wanted = collections.Counter(placement.spec.model for placement in step.plan.placements)
         for unplaced in step.plan.unplaced:
             wanted[unplaced.model] += unplaced.count
+        serving = _serving(step.snapshot)
+        for model in self._shown - wanted.keys():
+            self._wanted.remove(model)
+            self._serving.remove(model)
+        self._shown = set(wanted)
         for model, count in wanted.items():
             self._wanted.labels(model).set(count)
-            self._serving.labels(model).set(_serving(step.snapshot, model))
-        for model, seconds in self._losses.look(step.snapshot, wanted, step.at_s):
+            self._serving.labels(model).set(serving[model])
+        for model, seconds in self._losses.look(serving, wanted, step.at_s):
             self._reallocation_s.labels(model).observe(seconds)
 
 
@@ -122,10 +129,12 @@ class _Losses:
         self._before: dict[str, int] = {}
         self._lost_at_s: dict[str, list[float]] = {}
 
-    def look(self, snapshot: Snapshot, wanted: Mapping[str, int], now_s: float) -> Iterator[tuple[str, float]]:
-        """The losses that were made good by this look: model, seconds."""
+    def look(self, replicas: Mapping[str, int], wanted: Mapping[str, int], now_s: float) -> Iterator[tuple[str, float]]:
+        """The losses that were made good by this look, of the replicas that serve by model: model, seconds."""
+        self._before = {model: count for model, count in self._before.items() if model in wanted}
+        self._lost_at_s = {model: losses for model, losses in self._lost_at_s.items() if model in wanted}
         for model, count in wanted.items():
-            serving = min(count, _serving(snapshot, model))
+            serving = min(count, replicas.get(model, 0))
             before = min(count, self._before.get(model, 0))
             open_losses = self._lost_at_s.setdefault(model, [])
             open_losses += [now_s] * max(0, before - serving)
@@ -162,8 +171,9 @@ class _Cards(Collector):
         return (total, claimed, used, healthy)
 
 
-def _serving(snapshot: Snapshot, model: str) -> int:
-    return sum(r.model == model and r.state is ReplicaState.SERVING for r in snapshot.replicas)
+def _serving(snapshot: Snapshot) -> collections.Counter[str]:
+    """Replicas that serve, by model."""
+    return collections.Counter(r.model for r in snapshot.replicas if r.state is ReplicaState.SERVING)
 
 
 def _kind(action: Action) -> str:

@@ -51,7 +51,7 @@ class JobRun:
     """A submitted job and what became of it so far."""
 
     job: Job
-    submitted: object
+    submitted: Mapping[str, Any]
     """The entry of the document of jobs; another entry under its id is another submission."""
     allocation: Allocation | None = None
     why: str = ""
@@ -67,6 +67,11 @@ class JobRun:
     avoid: frozenset[str] = frozenset()
     gone: bool = False
     """The job was removed; forget it when its allocation has ended."""
+
+    @property
+    def index(self) -> int:
+        """That of its submission."""
+        return int(self.submitted["index"])
 
 
 class Agent:

@@ -3,7 +3,6 @@
 import difflib
 import json
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from aivailable.documents import load_snapshot
 from aivailable.embedded.jobspec import parse_job
 from aivailable.embedded.state import StateFiles, is_running
-from aivailable.errors import UserError
+from aivailable.errors import RetryableError, UserError
 from aivailable.model.events import ClusterEvent
 from aivailable.model.snapshot import Snapshot
 
@@ -30,21 +29,41 @@ class EmbeddedCluster:
         published = self._published()
         return load_snapshot(json.dumps(published.get("snapshot", {})).encode(), where=str(self._files.cluster.path))
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job given as HCL text; a job of that id that exists already is left as it is.
+
+        Jobs that ended are not remembered, so `index` changes nothing. Nothing is late here: who holds the file lock
+        holds it as long as its process lives, standing still or not.
 
         Raises:
             UserError: Not HCL, or something the embedded cluster does not imitate.
         """
+        del index
         job = parse_job(text)
         if job.id != job_id:
             raise UserError(f"job {job_id}: the text describes {job.id}", hint="submit it under its own id")
-        submitted = {"text": text, "submission": str(uuid.uuid4())}
-        self._files.jobs.update(lambda jobs: {job_id: submitted, **(jobs or {})})
+        self._files.jobs.update(
+            lambda jobs: {job_id: {"text": text, "index": self._files.jobs.index() + 1}, **(jobs or {})}
+        )
 
-    def stop(self, job_id: str) -> None:
-        """Stop a job and purge it; an unknown id is no error."""
-        self._files.jobs.update(lambda jobs: {known: kept for known, kept in (jobs or {}).items() if known != job_id})
+    def stop(self, job_id: str, *, index: int | None = None) -> None:
+        """Stop a job and purge it; an unknown id is no error. With `index` only while that is the job's.
+
+        Raises:
+            RetryableError: The job has been registered anew since.
+        """
+
+        def without(jobs: dict[str, Any] | None) -> dict[str, Any]:
+            known = dict(jobs or {})
+            if job_id in known and index not in (None, known[job_id]["index"]):
+                raise RetryableError(
+                    f"job {job_id} was registered anew since it was looked at",
+                    hint="it is planned anew with that change",
+                )
+            known.pop(job_id, None)
+            return known
+
+        self._files.jobs.update(without)
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""

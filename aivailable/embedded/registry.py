@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,10 @@ class EmbeddedRegistry:
         del service  # one document holds them all; waking too often is allowed
         return self._files.services.wait(since, timeout_s)
 
+    def lost_nodes(self) -> frozenset[str]:
+        """None: there are no agents that could hear each other, the one agent knows at once."""
+        return frozenset()
+
     def get(self, key: str) -> KeyValue | None:
         """The value under a key, or None."""
         index, value = self._files.key(key).read()
@@ -42,6 +46,11 @@ class EmbeddedRegistry:
     def keys(self, prefix: str) -> tuple[str, ...]:
         """The keys that begin with a prefix, sorted."""
         return tuple(key for key in self._files.stored_keys() if key.startswith(prefix))
+
+    def values(self, prefix: str) -> Mapping[str, KeyValue]:
+        """The values under all keys that begin with a prefix, by key, sorted."""
+        found = {key: self.get(key) for key in self.keys(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
 
     def put(self, key: str, value: bytes, *, index: int | None = None, lease: Lease | None = None) -> bool:
         """Write a value; with `index` only if the key still has that index, with `lease` only while it is held."""

@@ -106,7 +106,7 @@ class StateFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.jobs = Document(root / "jobs.json")
-        """Submitted jobs: id -> {"text": HCL, "submission": uuid}. Whoever removes one stops it."""
+        """Submitted jobs: id -> {"text": HCL, "index": this document's at that time}. Whoever removes one stops it."""
         self.marks = Document(root / "marks.json")
         """What people set: node -> {"down": bool, "ineligible": bool, "drain_until_s": Unix time, 0: no drain}."""
         self.cluster = Document(root / "cluster.json")

@@ -16,6 +16,10 @@ class Waits(Protocol):
     lost: bool
     failures: int
 
+    @property
+    def index(self) -> int:
+        """That of its submission."""
+
 
 def with_use(node: Node, used: frozenset[str]) -> Node:
     """The node with its cards' free slices counted; on simulated cards what is booked is what is used."""
@@ -38,6 +42,7 @@ def replica_of(job: Job, allocation: Allocation | None, waits: Waits) -> Replica
         engine=job.meta.get("engine", ""),
         replaces=job.meta.get("replaces", ""),
         note=waits.note,
+        index=waits.index,
     )
     if allocation is None:
         return seen

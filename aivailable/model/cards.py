@@ -66,7 +66,8 @@ class Node:
     `ready`: Nomad hears from it. `eligible`: it may take new work (not draining). `leaving`: its work is to move off,
     and it takes none (`aivailable drain`). `silent`: Consul does not hear from it any more. `drivers`: Nomad task
     drivers found healthy there; empty when unknown. `bridge`: it can give a job a network of its own (it has the CNI
-    plugins); true when unknown. `cached`: sha256 of model files it already holds.
+    plugins); true when unknown. `cached`: sha256 of model files it already holds. `consul_name`: its name in Consul,
+    where that is not `name`.
     """
 
     id: str
@@ -82,4 +83,5 @@ class Node:
     meta: Mapping[str, str] = field(default_factory=dict)
     bridge: bool = True
     cached: tuple[str, ...] = ()
+    consul_name: str = ""
     cards: tuple[Card, ...] = ()

@@ -57,6 +57,7 @@ class ModelSpec:
     `context` is the tokens one request may use, `concurrency` how many requests at full context each replica holds
     in VRAM, `priority` 1 to 100 (higher goes first), `min_available` how many replicas must stay serving whatever is
     planned (None: see `kept_serving`).
+    `attempt` counts how often a version that was given up was deployed again: each is a version of its own.
     `idle_timeout_s` is how long an engine may send nothing before another one is asked, `queue` how many requests per
     replica may wait for a place beyond `concurrency` before more are refused.
     """
@@ -71,6 +72,7 @@ class ModelSpec:
     idle_timeout_s: int = IDLE_TIMEOUT_S
     queue: int = QUEUE
     where: Where = Where()
+    attempt: int = 0
 
     @property
     def slug(self) -> str:
@@ -89,11 +91,13 @@ class Fleet:
 
     `mesh` says how engines are reached: `bridge` and `host` by mutual TLS, in a network namespace of their own or on
     the host's loopback; `none` and None plain. `driver` None means: what suits the cluster (see `placement`).
+    `previous` are the versions that models had before and can go back to, at most one of each.
     """
 
     models: tuple[ModelSpec, ...] = ()
     mesh: str | None = None
     driver: str | None = None
+    previous: tuple[ModelSpec, ...] = ()
 
     @property
     def meshed(self) -> bool:

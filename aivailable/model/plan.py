@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aivailable.model.fleet import ModelSpec
 from aivailable.model.footprint import Footprint
 from aivailable.model.replica import Replica, ReplicaSpec
 
@@ -135,6 +136,22 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intention:
+    """What a plan decided for one replica and has not begun: the job to register, on which cards, as which variant.
+
+    `spec` is the model as it was decided about, `source` the variant's, `moves` the job that runs now and is to move
+    there (empty: none), `why` for whom.
+    """
+
+    spec: ModelSpec
+    source: str
+    cards: tuple[str, ...]
+    job: str
+    moves: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardUse:
     """One card before and after the plan, in MiB of booked slices."""
 
@@ -151,7 +168,8 @@ class Plan:
     """The outcome of `plan(fleet, snapshot)`.
 
     `placements` are all replicas that shall run, kept ones included. `actions` are in an order that is valid at every
-    step. `seconds` is set by who measured it; the planner has no clock.
+    step. `intended` is what the plan after this one goes on with. `seconds` is set by who measured it; the planner has
+    no clock.
     """
 
     placements: tuple[Placement, ...] = ()
@@ -159,4 +177,5 @@ class Plan:
     unplaced: tuple[Unplaced, ...] = ()
     deferred: tuple[Deferred, ...] = ()
     cards: tuple[CardUse, ...] = ()
+    intended: tuple[Intention, ...] = ()
     seconds: float = 0.0

@@ -27,7 +27,8 @@ class ReplicaState(StrEnum):
 class ReplicaSpec:
     """What is asked of one replica. Never edited: another spec is another job.
 
-    `driver` is Nomad's task driver, `mesh` one of `bridge`, `host`, `none`.
+    `driver` is Nomad's task driver, `mesh` one of `bridge`, `host`, `none`; `attempt` tells a version that was given up
+    from the same one deployed again.
     """
 
     model: str
@@ -38,6 +39,7 @@ class ReplicaSpec:
     driver: str
     mesh: str
     simulated: bool = False
+    attempt: int = 0
 
     @property
     def hash8(self) -> str:
@@ -60,6 +62,8 @@ class ReplicaSpec:
             "mesh": self.mesh,
             "simulated": self.simulated,
         }
+        if self.attempt:
+            identity["attempt"] = self.attempt
         return hashlib.sha256(_IDENTITY.encode(identity).encode()).hexdigest()[:8]
 
     def job_id(self, replica: int) -> str:
@@ -76,7 +80,8 @@ class Replica:
     whatever card. `address` is `host:port` of the engine while it is registered, else empty. `replaces` is the job it
     was started to move: that one stops when this one serves. `note` says in words what the state does not (why it
     waits, why it was lost). `forsaken` says why it is to be replaced although it runs, where a clock was needed to tell
-    (it is unhealthy for too long); empty: it is not.
+    (it is unhealthy for too long); empty: it is not. `index` is that of its job's registration, another one after each;
+    0 where it is unknown.
     """
 
     model: str
@@ -98,6 +103,7 @@ class Replica:
     replaces: str = ""
     note: str = ""
     forsaken: str = ""
+    index: int = 0
 
 
 def number_of(job_id: str) -> int:

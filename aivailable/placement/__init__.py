@@ -6,6 +6,24 @@ Does not: I/O, clocks, randomness without a seed, formulas about VRAM (`vram`), 
 
 from aivailable.placement.exact import plan_exactly
 from aivailable.placement.lookahead import Hole, Survival, defragment, survival, without_nodes
-from aivailable.placement.planner import Planner, plan
+from aivailable.placement.planner import FAILED, Planner, plan
+from aivailable.placement.reasons import MIN_AVAILABLE
+from aivailable.placement.versions import given_up, in_force, same_version, succeed, version_hashes
 
-__all__ = ["Hole", "Planner", "Survival", "defragment", "plan", "plan_exactly", "survival", "without_nodes"]
+__all__ = [
+    "FAILED",
+    "MIN_AVAILABLE",
+    "Hole",
+    "Planner",
+    "Survival",
+    "defragment",
+    "given_up",
+    "in_force",
+    "plan",
+    "plan_exactly",
+    "same_version",
+    "succeed",
+    "survival",
+    "version_hashes",
+    "without_nodes",
+]

@@ -54,6 +54,7 @@ class Options:
         self.least_mib = 0
         self._specs: dict[tuple[int, Engine, bool], ReplicaSpec] = {}
         self._equipment: dict[tuple[int, int, Need], Equipment] = {}
+        self._needs: dict[tuple[int, int], Need | No] = {}
         self._hashes: frozenset[str] | None = None
 
     def learn(self) -> None:
@@ -86,23 +87,10 @@ class Options:
         return self._hashes
 
     def spec_of(self, order: int, engine: Engine, *, simulated: bool) -> ReplicaSpec:
-        """What a replica of this variant is asked to be.
-
-        Without a `[cluster]` section a simulated rack runs plain processes and a real one containers. The mesh is
-        settled when a fleet is written; one that was written without stays without.
-        """
+        """What a replica of this variant is asked to be."""
         key = (order, engine, simulated)
         if key not in self._specs:
-            self._specs[key] = ReplicaSpec(
-                model=self.spec.name,
-                variant=self.spec.variants[order],
-                engine=engine,
-                context=self.spec.context,
-                concurrency=self.spec.concurrency,
-                driver=driver_of(self._fleet, simulated=simulated),
-                mesh=self._fleet.mesh or "none",
-                simulated=simulated,
-            )
+            self._specs[key] = replica_spec(self._fleet, self.spec, order, engine, simulated=simulated)
         return self._specs[key]
 
     def place(self, option: Option, node: Node, cards: tuple[Card, ...], number: int) -> Placement:
@@ -137,10 +125,12 @@ class Options:
         if order is None:
             return None
         card, variant = cards[0], self.spec.variants[order]
-        answer = self._judge.need(self.spec, variant, card)
+        kind = self._kinds.number(node, card)
+        answer = self._needs.get((order, kind))
+        if answer is None:
+            answer = self._needs[order, kind] = self._judge.need(self.spec, variant, card)
         need = answer if isinstance(answer, Need) else _as_booked(variant, replica, card)
-        slices = card.slices_for(replica.claim_mib[0])
-        option = Option(order, self._kinds.number(node, card), slices, len(cards), need)
+        option = Option(order, kind, card.slices_for(replica.claim_mib[0]), len(cards), need)
         placement = self.place(option, node, cards, replica.replica)
         as_booked = tuple(c.slices_for(mib) for c, mib in zip(cards, replica.claim_mib, strict=True))
         return replace(placement, slices=as_booked, claim_mib=replica.claim_mib, replaces=replica.replaces)
@@ -164,6 +154,25 @@ class Options:
             if variant.source == replica.variant and variant.resolved:
                 return order
         return None
+
+
+def replica_spec(fleet: Fleet, spec: ModelSpec, order: int, engine: Engine, *, simulated: bool) -> ReplicaSpec:
+    """What a replica of variant number `order` of a model is asked to be.
+
+    Without a `[cluster]` section a simulated rack runs plain processes and a real one containers. The mesh is settled
+    when a fleet is written; one that was written without stays without.
+    """
+    return ReplicaSpec(
+        model=spec.name,
+        variant=spec.variants[order],
+        engine=engine,
+        context=spec.context,
+        concurrency=spec.concurrency,
+        driver=driver_of(fleet, simulated=simulated),
+        mesh=fleet.mesh or "none",
+        simulated=simulated,
+        attempt=spec.attempt,
+    )
 
 
 def _as_booked(variant: Variant, replica: Replica, card: Card) -> Need:

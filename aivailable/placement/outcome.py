@@ -88,6 +88,7 @@ def _begin(rack: Rack, item: Item, going_on: list[Item], outcome: Outcome) -> No
             placement=placement,
             cards=item.cards,
             why=why,
+            reason=item.why,
             rank=(*state.rank(number + 1), state.position, number),
             replica=item.replica,
             successor_of=successor,

@@ -8,16 +8,17 @@ that matter less are evicted (`repair`). What is decided becomes an order of act
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Fleet, ModelSpec
-from aivailable.model.plan import CardUse, Placement, Plan, Stop
+from aivailable.model.plan import CardUse, Intention, Placement, Plan, Stop
 from aivailable.model.replica import Replica, ReplicaState, number_of
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.choose import Choice, best
+from aivailable.placement.following import follow, intentions
 from aivailable.placement.forsaken import why_forsaken
 from aivailable.placement.improve import POOL, Improve
 from aivailable.placement.options import Option, Options
@@ -62,6 +63,7 @@ class Run:
     def __init__(self, memory: Memory, fleet: Fleet, snapshot: Snapshot, pinned: Collection[str] = ()) -> None:
         self._memory, self._fleet, self._snapshot = memory, fleet, snapshot
         self._pinned = pinned
+        self._followed = False
         self.stuck: frozenset[str] = frozenset()
         self.rack = memory.rack(snapshot)
         self.board = Board(self.rack)
@@ -78,6 +80,14 @@ class Run:
         self._weakest = max(((m.replicas > 1, -m.priority) for m in fleet.models), default=(False, 0))
         self._can_shrink = any(len(spec.variants) > 1 for spec in fleet.models)
         self._look_at_replicas()
+
+    def follow(self, intended: Iterable[Intention]) -> bool:
+        """Go on with what an earlier plan decided; False: that cannot be done, and this run is of no use any more."""
+        wanted = {intention.spec.name for intention in intended}
+        for position in [p for p in self._settled if self._fleet.models[p].name in wanted]:
+            self._open(position, self._fleet.models[position], self._settled.pop(position))
+        self._followed = follow(self.board, intended, self._by_name())
+        return self._followed
 
     def plan(self) -> Plan:
         """Decide everything that is not decided yet."""
@@ -106,6 +116,7 @@ class Run:
             actions=take_turns(actions, self._snapshot.replicas),
             unplaced=tuple(told),
             deferred=tuple(later),
+            intended=intentions(changes, self._by_name()),
             cards=self._card_uses(),
         )
 
@@ -131,6 +142,9 @@ class Run:
             state.items.append(item)
         self.board.put(item, option, cards)
         state.placed += 1
+
+    def _by_name(self) -> dict[str, ModelState]:
+        return {state.spec.name: state for state in self.states.values()}
 
     def _look_at_replicas(self) -> None:
         by_model: dict[str, list[Replica]] = defaultdict(list)
@@ -200,7 +214,8 @@ class Run:
         state = self.states[position] = ModelState(options=options, position=position)
         reasons = {replica.job: why_forsaken(replica, self.rack, options) for replica in replicas}
         forsaken = {job: why for job, why in reasons.items() if why}
-        found = sort_replicas(replicas, options.hashes(), spec.replicas, forsaken) if replicas else Sorted()
+        failed = {f.hash8: f"it does not start: {f.reason}" for f in self._snapshot.failed}
+        found = sort_replicas(replicas, options.hashes(), spec.replicas, forsaken, failed) if replicas else Sorted()
         for replica, why in found.stops:
             self._stop(replica, why)
         for replica in found.leaving:
@@ -300,6 +315,8 @@ class Run:
                 while room > 0 and state.placed + len(state.lost) < state.spec.replicas:
                     state.lost.append(Item(state, state.next_number()))
                     room -= 1
+        if self._followed:
+            return
         Improve(self.board, self.states.values()).run()
         for position in self._on_one_node_now:
             if position in self._settled:

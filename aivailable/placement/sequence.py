@@ -20,7 +20,8 @@ class Change:
 
     `cards` are its cards in the rack, `rank` orders changes. `replica` runs now and moves: its slices are free when the
     new one serves. `successor_of` is outdated and goes on serving; what becomes of it is a later plan's matter.
-    `spare` is how many of those that serve its model can do without for a while; `cost` is what interrupting it costs.
+    `reason` is the part of `why` that tells for whom it moves. `spare` is how many of those that serve its model can do
+    without for a while; `cost` is what interrupting it costs.
     """
 
     placement: Placement
@@ -29,6 +30,7 @@ class Change:
     rank: tuple[int, ...]
     replica: Replica | None = None
     successor_of: Replica | None = None
+    reason: str = ""
     spare: int = 1
     cost: float = 0.0
 

@@ -25,7 +25,11 @@ class Sorted:
 
 
 def sort_replicas(
-    replicas: Iterable[Replica], hashes: Collection[str], wanted: int, forsaken: Mapping[str, str] | None = None
+    replicas: Iterable[Replica],
+    hashes: Collection[str],
+    wanted: int,
+    forsaken: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> Sorted:
     """Sort the replicas of a model that are not stopping.
 
@@ -34,8 +38,9 @@ def sort_replicas(
         hashes: The spec hashes that the fleet asks for.
         wanted: How many the fleet wants.
         forsaken: The jobs that are to be replaced although they are what the fleet asks for, with the reason.
+        failed: The spec hashes that do not start, with the reason.
     """
-    forsaken = forsaken or {}
+    forsaken, failed = forsaken or {}, failed or {}
     found = Sorted()
     for replica in sorted(replicas, key=lambda r: (r.replica, r.job)):
         if replica.job.rpartition("-")[2] not in hashes or replica.job in forsaken:
@@ -46,7 +51,7 @@ def sort_replicas(
             found.running.append(replica)
     predecessors = _moves(found)
     _drop_surplus(found, predecessors, wanted)
-    _retire(found, wanted, forsaken)
+    _retire(found, wanted, forsaken, failed)
     return found
 
 
@@ -89,7 +94,7 @@ def _drop_surplus(found: Sorted, predecessors: dict[str, Replica], wanted: int) 
             found.stops.append((old, f"the fleet wants {wanted}"))
 
 
-def _retire(found: Sorted, wanted: int, forsaken: Mapping[str, str]) -> None:
+def _retire(found: Sorted, wanted: int, forsaken: Mapping[str, str], failed: Mapping[str, str]) -> None:
     """Stop outdated replicas as soon as enough new ones serve; at once, those of another spec that do not serve."""
     serving = sum(r.state is ReplicaState.SERVING for r in found.running)
     useful = [r for r in found.outdated if r.state is ReplicaState.SERVING]
@@ -98,8 +103,10 @@ def _retire(found: Sorted, wanted: int, forsaken: Mapping[str, str]) -> None:
     hopeful = [r for r in idle if r.job in forsaken and serving < wanted]
     for replica in idle:
         if replica not in hopeful:
-            why = forsaken.get(replica.job)
-            found.stops.append((replica, f"{why}, and its model serves without it" if why else "its spec changed"))
+            why = failed.get(replica.job.rpartition("-")[2], "its spec changed")
+            if replica.job in forsaken:
+                why = f"{forsaken[replica.job]}, and its model serves without it"
+            found.stops.append((replica, why))
     enough = max(0, serving + len(useful) - wanted)
     for replica in useful[:enough]:
         why = forsaken.get(replica.job, "its spec changed")

@@ -4,15 +4,8 @@ from typing import Any
 
 import pytest
 
-from aivailable.clients.nomad_views import (
-    held_instances,
-    newest_failure,
-    node_events,
-    node_of,
-    replica_of,
-    started_s,
-    used_mib,
-)
+from aivailable.clients.nomad_allocations import Allocation, allocation_of, held_instances, newest_failure
+from aivailable.clients.nomad_views import node_events, node_of, replica_of, used_mib
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan
@@ -67,9 +60,9 @@ def stub(*devices: dict[str, Any], status: str = "ready") -> dict[str, Any]:
     }
 
 
-def allocation(status: str = "running", **facts: object) -> dict[str, Any]:
+def allocation(status: str = "running", **facts: object) -> Allocation:
     device = {"Vendor": "nvidia", "Type": "vram", "Name": UUID, "DeviceIDs": [f"{UUID}/000", f"{UUID}/001"]}
-    return {
+    document = {
         "ID": "alloc-1",
         "JobID": "llm-m-1-00000000",
         "NodeID": "id-1",
@@ -81,6 +74,7 @@ def allocation(status: str = "running", **facts: object) -> dict[str, Any]:
         "TaskStates": {"engine": {"State": "running", "StartedAt": "2026-11-23T09:00:00.5Z", "Events": []}},
         **facts,
     }
+    return allocation_of(document)
 
 
 def test_cards_of_hashicorps_plugin_are_whole_ones_with_what_the_table_knows() -> None:
@@ -184,6 +178,6 @@ def test_times_and_use_are_read_in_nomads_forms() -> None:
     }
 
     assert [round(event.at_s, 3) for event in node_events(detail)] == [1795424400.123]
-    assert started_s(allocation()) == 1795424400.5
+    assert allocation().started_s == 1795424400.5
     assert used_mib(stats) == {UUID: 7}
     assert used_mib({}) == {}

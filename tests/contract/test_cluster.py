@@ -11,7 +11,7 @@ from aivailable.controller.observe import observe
 from aivailable.embedded.agent import Agent
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
-from aivailable.errors import UserError
+from aivailable.errors import RetryableError, UserError
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.seams import Cluster, Registry
@@ -81,6 +81,44 @@ def test_a_job_is_submitted_seen_and_stopped(parts: Parts) -> None:
     parts.cluster.stop(JOB)
     parts.cluster.stop("no-such-job")
     eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+
+
+def test_a_stop_decided_before_the_job_was_registered_anew_changes_nothing(parts: Parts) -> None:
+    parts.cluster.submit(JOB, text())
+    old = parts.replica(JOB, ReplicaState.SERVING)
+    parts.cluster.stop(JOB, index=old.index)
+    parts.cluster.stop(JOB, index=old.index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+    parts.cluster.submit(JOB, text())
+    new = parts.replica(JOB, ReplicaState.SERVING)
+
+    with pytest.raises(RetryableError, match="registered anew"):
+        parts.cluster.stop(JOB, index=old.index)
+    for index in (None, 0, old.index):
+        parts.cluster.submit(JOB, text(slices=4), index=index)
+
+    assert old.index not in {0, new.index}
+    assert parts.replica(JOB, ReplicaState.SERVING) == new
+    parts.cluster.stop("no-such-job", index=old.index)
+    parts.cluster.stop(JOB, index=new.index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+
+
+@pytest.mark.parametrize("parts", [REAL], indirect=True)
+def test_a_start_decided_before_the_job_was_started_and_stopped_changes_nothing(parts: Parts) -> None:
+    """The embedded cluster has no late starts: no other controller leads while one stands still."""
+    parts.cluster.submit(JOB, text(), index=parts.snapshot().ended.get(JOB, 0))
+    parts.cluster.stop(JOB, index=parts.replica(JOB, ReplicaState.SERVING).index)
+    eventually(lambda: parts.snapshot().replicas == (), timeout_s=WAIT_S)
+    ended = parts.snapshot().ended
+
+    for late in (0, ended[JOB] - 1):
+        with pytest.raises(RetryableError, match="registered anew"):
+            parts.cluster.submit(JOB, text(), index=late)
+
+    assert parts.snapshot().ended == ended
+    parts.cluster.submit(JOB, text(), index=ended[JOB])
+    parts.replica(JOB, ReplicaState.SERVING)
 
 
 def test_text_that_is_no_job_is_refused(parts: Parts) -> None:

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aivailable.clients.consul import ConsulRegistry
+from aivailable.controller.journal import Decision, read_decisions, record
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.seams import Registry
 from aivailable.settings import ConsulSettings
@@ -125,5 +127,14 @@ def test_a_write_under_a_lease_needs_the_lease(registry: Registry) -> None:
     assert registry.put("k", b"4")
 
 
-def test_an_unknown_service_has_no_instances(registry: Registry) -> None:
+def test_the_journal_takes_nothing_from_who_leads_no_longer(registry: Registry) -> None:
+    told = Decision(at_s=1.0, model="m", replica=0, text="told in time")
+    with registry.lock("leader", timeout_s=5) as lease:
+        record(registry, [told], lease=lease)
+    record(registry, [replace(told, text="told too late")], lease=lease)
+    assert read_decisions(registry) == (told,)
+
+
+def test_an_unknown_service_has_no_instances_and_no_node_is_lost(registry: Registry) -> None:
     assert registry.instances("nobody") == ()
+    assert registry.lost_nodes() == frozenset()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from aivailable.controller.measuring import Measurer, merge_measured, read_measurements
+from aivailable.controller.measuring import Measurements, Measurer, with_measured
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.errors import RetryableError
@@ -75,11 +75,11 @@ def test_terms_of_the_log_and_what_the_driver_says(tmp_path: Path) -> None:
     snapshot, made = serving(A100)
 
     assert look(tmp_path, Logs(tmp_path, *VLLM), snapshot, made, **{A100.uuid: 26_000}) == ()
-    (found,) = read_measurements(EmbeddedRegistry(tmp_path))
+    (found,) = Measurements(EmbeddedRegistry(tmp_path)).read()
     assert (found.weights_mib, found.kv_mib, found.graphs_mib, found.held_mib) == (15_667, 9216, 307, 26_000)
     assert (found.alloc, found.at_s) == (snapshot.replicas[0].alloc, 7.0)
     assert found.conditions.card == "A100"
-    merged = merge_measured(snapshot, [found])
+    merged = replace(snapshot, replicas=(with_measured(snapshot.replicas[0], found.total_mib),), measured=(found,))
     assert merged.replicas[0].measured_mib == 26_000
     assert plan(fleet(model("m", EIGHT_B, context=8192, concurrency=8)), merged).actions == ()
 
@@ -96,7 +96,7 @@ def test_a_card_that_is_shared_says_nothing_of_one_replica(tmp_path: Path) -> No
     neighbour = replace(snapshot.replicas[0], job="other", alloc="other", model="other")
 
     look(tmp_path, Logs(tmp_path, *VLLM), replace(snapshot, replicas=(*snapshot.replicas, neighbour)), made)
-    (found,) = read_measurements(EmbeddedRegistry(tmp_path))
+    (found,) = Measurements(EmbeddedRegistry(tmp_path)).read()
     assert found.held_mib is None
 
 
@@ -107,7 +107,7 @@ def test_host_buffers_count_on_simulated_cards_only(tmp_path: Path) -> None:
         state.mkdir()
         snapshot, made = serving(on, SMALL)
         look(state, Logs(state, *LLAMACPP), snapshot, made)
-        assert len(read_measurements(EmbeddedRegistry(state))) == expected
+        assert len(Measurements(EmbeddedRegistry(state)).read()) == expected
 
 
 def test_what_is_not_serving_or_says_nothing_is_left(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_is_not_serving_or_says_nothing_is_left(tmp_path: Path) -> None:
     look(tmp_path, Logs(tmp_path, *VLLM), loading, made)
     look(tmp_path, silent, snapshot, made)
     look(tmp_path, mute, snapshot, made)
-    assert read_measurements(EmbeddedRegistry(tmp_path)) == ()
+    assert Measurements(EmbeddedRegistry(tmp_path)).read() == ()
 
 
 def test_a_broken_document_is_written_anew(tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_a_broken_document_is_written_anew(tmp_path: Path) -> None:
     EmbeddedRegistry(tmp_path).put(key, b"{")
 
     look(tmp_path, Logs(tmp_path, *VLLM), snapshot, made)
-    assert len(read_measurements(EmbeddedRegistry(tmp_path))) == 1
+    assert len(Measurements(EmbeddedRegistry(tmp_path)).read()) == 1

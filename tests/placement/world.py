@@ -103,14 +103,15 @@ class World:
 
     def settle(self, wanted: Fleet, *, rounds: int = 40) -> Plan:
         """Plan and carry out until there is nothing left to do; gives the last plan."""
+        made: Plan | None = None
         for _ in range(rounds):
-            made = plan(wanted, self.snapshot())
+            made = plan(wanted, self.snapshot(), made)
             if not made.actions and all(r.state is ReplicaState.SERVING for r in self.replicas.values()):
                 return made
             for action in made.actions:
                 self.carry_out(action)
             self.pass_time()
-        raise AssertionError(f"still something to do after {rounds} rounds: {made.actions}")
+        raise AssertionError(f"still something to do after {rounds} rounds: {made and made.actions}")
 
 
 def moved(made: Plan) -> list[str]:

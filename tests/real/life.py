@@ -1,5 +1,6 @@
 """What tests do with a rack: run the command line against it, look at Nomad and Consul, find its processes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,10 +12,11 @@ from typing import Any
 import httpx
 
 from aivailable.clients.consul import ConsulRegistry
-from aivailable.clients.nomad import NomadCluster
+from aivailable.clients.nomad import NomadCluster, NomadSecrets
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.controller.observe import observe
 from aivailable.devices.holders import running_tasks
+from aivailable.keystore import read_keys
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import LEADER_KEY
 from aivailable.settings import ConsulSettings, NomadSettings
@@ -120,6 +122,41 @@ class Life:
         assert {uuid: mib for uuid, mib in booked.items() if mib > sizes.get(uuid, mib)} == {}
 
 
+def secret(life: Life) -> str:
+    api = NomadApi(NomadSettings(address=life.rack.nomad))
+    try:
+        return read_keys(NomadSecrets(api))[0].secret
+    finally:
+        api.close()
+
+
+def status(life: Life, node: str, key: str) -> int:
+    """What the gateway of a node answers to one question for the model `m`."""
+    try:
+        return httpx.post(
+            f"http://{life.rack.address(node)}:8080/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]},
+            timeout=10,
+            trust_env=False,
+        ).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def allocations(life: Life, job: str) -> list[str]:
+    return [a["ID"] for a in life.get("/allocations") if a["JobID"] == job]
+
+
+def leading(life: Life) -> list[str]:
+    """The nodes whose controllers say that they lead; by their own word, not by the lock's."""
+    said = {}
+    for node in NODES:
+        with contextlib.suppress(httpx.TransportError):
+            said[node] = httpx.get(f"http://{life.rack.address(node)}:8090/metrics", timeout=5, trust_env=False).text
+    return [node for node, text in said.items() if "\naivailable_leading 1.0" in text]
+
+
 def fleet(folder: Path, *models: dict[str, object]) -> str:
     """A fleet file of small models; each needs its name."""
     lines = []
@@ -146,4 +183,4 @@ def _command(pid: int) -> str:
         return ""
 
 
-__all__ = ["NODES", "STAND_IN", "Life", "fleet"]
+__all__ = ["NODES", "STAND_IN", "Life", "allocations", "fleet", "leading", "secret", "status"]

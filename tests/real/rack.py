@@ -25,6 +25,7 @@ STOP_S = 20.0
 SERVER = "server"
 NODES = ("node1", "node2", "node3")
 SOCKET_DIR = "sockets"
+QUICK = {"heartbeat_grace": "1s", "min_heartbeat_ttl": "2s"}
 
 
 def why_not() -> str:
@@ -43,6 +44,8 @@ class Rack:
     number: int
     models_mib: int = 0
     """Size of the disk for model files; 0: as much as this machine has."""
+    heartbeats: Mapping[str, Any] = field(default_factory=lambda: QUICK)
+    """What Nomad's server is told of its clients' heartbeats; nothing: its own defaults, 10 s and 10 s of grace."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -171,13 +174,7 @@ class Rack:
             "acl": {"enabled": acl},
         }
         if node == SERVER:
-            config["server"] = {
-                "enabled": True,
-                "bootstrap_expect": 1,
-                "heartbeat_grace": "1s",
-                "min_heartbeat_ttl": "2s",
-                "raft_multiplier": 1,
-            }
+            config["server"] = {"enabled": True, "bootstrap_expect": 1, "raft_multiplier": 1, **self.heartbeats}
         else:
             config["client"] = {
                 "enabled": True,
@@ -274,13 +271,13 @@ class Rack:
 
 
 @contextlib.contextmanager
-def rack(*, acl: bool = False, models_mib: int = 0) -> Iterator[Rack]:
+def rack(*, acl: bool = False, models_mib: int = 0, heartbeats: Mapping[str, Any] = QUICK) -> Iterator[Rack]:
     """A running rack, ended whatever happens.
 
     In a folder with a short name: the task API's socket lies deep below it, and a socket's path has 107 bytes at most.
     """
     with tempfile.TemporaryDirectory(prefix="aiv", ignore_cleanup_errors=True) as folder:
-        built = Rack(folder=Path(folder), number=_free_number(), models_mib=models_mib)
+        built = Rack(folder=Path(folder), number=free_number(), models_mib=models_mib, heartbeats=heartbeats)
         try:
             built.build()
             built.start(acl=acl)
@@ -317,7 +314,7 @@ def consul_agent(folder: Path) -> Iterator[str]:
         process.wait(STOP_S)
 
 
-def _free_number() -> int:
+def free_number() -> int:
     taken = {path.name for path in Path("/sys/class/net").iterdir()}
     return next(number for number in range(1, 250) if f"aiv{number}" not in taken)
 

@@ -81,11 +81,15 @@ def register(life: Life, job_text: str) -> None:
         nomad.put("/jobs", json={"Job": parsed}).raise_for_status()
 
 
-def test_slices_are_free_again_only_when_a_stubborn_task_is_dead(life: Life, cluster: NomadCluster) -> None:
+@pytest.mark.parametrize("conditional", [False, True])
+def test_slices_are_free_again_only_when_a_stubborn_task_is_dead(
+    life: Life, cluster: NomadCluster, conditional: bool
+) -> None:
     cluster.submit(JOBS[0], text(life, 0, 20, command=STUBBORN))
     eventually(lambda: runs(cluster, 0), timeout_s=WAIT_S)
     register(life, text(life, 1, 20))
-    cluster.stop(JOBS[0])
+    (replica,) = (r for r in cluster.snapshot().replicas if r.job == JOBS[0])
+    cluster.stop(JOBS[0], index=replica.index if conditional else None)
 
     assert free(cluster, life) == 10
     eventually(lambda: runs(cluster, 1), timeout_s=WAIT_S)

@@ -11,13 +11,9 @@ import httpx
 import pytest
 
 from aivailable.clients.consul import SESSION_TTL_S
-from aivailable.clients.nomad import NomadSecrets
-from aivailable.clients.nomad_api import NomadApi
-from aivailable.keystore import read_keys
 from aivailable.model.service import CONTROLLER_JOB
-from aivailable.settings import NomadSettings
 from tests.processes import eventually
-from tests.real.life import STAND_IN, Life, fleet
+from tests.real.life import STAND_IN, Life, allocations, fleet, secret, status
 from tests.real.rack import NODES, rack, why_not
 
 pytestmark = [
@@ -39,32 +35,6 @@ def life() -> Iterator[Life]:
         up = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": STAND_IN})
         up.ok("up")
         yield up
-
-
-def secret(life: Life) -> str:
-    api = NomadApi(NomadSettings(address=life.rack.nomad))
-    try:
-        return read_keys(NomadSecrets(api))[0].secret
-    finally:
-        api.close()
-
-
-def status(life: Life, node: str, key: str) -> int:
-    """What the gateway of a node answers to one question for the model `m`."""
-    try:
-        return httpx.post(
-            f"http://{life.rack.address(node)}:8080/v1/chat/completions",
-            headers={"authorization": f"Bearer {key}"},
-            json={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]},
-            timeout=10,
-            trust_env=False,
-        ).status_code
-    except httpx.TransportError:
-        return 0
-
-
-def allocations(life: Life, job: str) -> list[str]:
-    return [a["ID"] for a in life.get("/allocations") if a["JobID"] == job]
 
 
 def test_a_dead_node_is_replaced_without_any_controller_and_tidied_by_the_next(life: Life, tmp_path: Path) -> None:

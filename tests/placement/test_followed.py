@@ -1,14 +1,19 @@
-"""A rack in which the planner does not come to rest: found by chance, kept until it is mended."""
+"""A plan is followed to its end, on racks where plans made anew at each step would undo one another."""
+
+from dataclasses import replace
 
 import pytest
 
 from aivailable.model.cards import Vendor
 from aivailable.model.fleet import Engine, Fleet, ModelSpec
+from aivailable.model.plan import Plan, Start
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
+from aivailable.placement import plan
+from tests.placement.test_decisions import rack, sized
 from tests.placement.test_properties import BIG, TWICE
 from tests.placement.world import World
-from tests.samples import SMALL, card, node, variant
+from tests.samples import SMALL, card, fleet, node, variant
 
 CARDS = [card("GTX 1080", 8192, node="n0", index=n, compute_capability=6.1, simulated=True) for n in (0, 1)]
 LITTLE, LARGE = (variant(SMALL, "/m/s.gguf"),), (variant(BIG, "/m/b.gguf"),)
@@ -52,13 +57,50 @@ def replica(
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="each plan makes room for e by crossing the two a over, and the next one crosses them back",
-)
 def test_a_full_pair_of_cards_comes_to_rest() -> None:
     world = World(Snapshot(nodes=(node("n0", *CARDS, rack="r0"),)))
     world.replicas = {each.job: each for each in (replica(*facts) for facts in RUNNING)}
 
     world.settle(WANTED)
+
+
+def begun() -> tuple[World, Plan]:
+    """A plan that moves somebody to make room and has to wait for that."""
+    world = World(rack(8, 4))
+    world.settle(fleet(sized("first", 3)))
+    (job,) = world.replicas
+    assert world.re_place(job, "n0")
+    world.pass_time()
+    made = plan(ROOM_FOR, world.snapshot())
+    assert {(i.moves, i.cards) for i in made.intended} == {(job, ("GPU-n1-0",)), ("", ("GPU-n0-0",))}
+    return world, made
+
+
+ROOM_FOR = fleet(sized("first", 3), sized("large", 6))
+
+
+def test_what_is_begun_is_no_intention_any_more_and_the_rest_goes_on() -> None:
+    world, made = begun()
+    for action in made.actions:
+        world.carry_out(action)
+
+    after = plan(ROOM_FOR, world.snapshot(), made)
+
+    assert [i.spec.name for i in after.intended] == ["large"]
+    assert [a.placement.cards for a in after.actions if isinstance(a, Start)] == [("GPU-n0-0",)]
+
+
+@pytest.mark.parametrize("what", ["card", "node", "model", "spec"])
+def test_what_cannot_be_followed_any_more_is_planned_anew(what: str) -> None:
+    world, made = begun()
+    wanted = ROOM_FOR
+    if what == "card":
+        world.change_card("GPU-n1-0", healthy=False)
+    elif what == "node":
+        world.change_node("n1", ready=False)
+    elif what == "model":
+        wanted = fleet(ROOM_FOR.models[0])
+    else:
+        wanted = fleet(ROOM_FOR.models[0], replace(ROOM_FOR.models[1], context=512))
+
+    assert plan(wanted, world.snapshot(), made) == plan(wanted, world.snapshot())
