@@ -21,7 +21,7 @@ from aivailable.controller.sources import Sources
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.embedded.secrets import EmbeddedSecrets
-from aivailable.embedded.state import StateFiles, is_running
+from aivailable.embedded.state import is_running
 from aivailable.errors import PermanentError
 from aivailable.keystore import create_key
 from aivailable.model.fleet import Fleet
@@ -199,11 +199,11 @@ class Embedded:
             deadline = time.monotonic() + EMPTY_S
             while any(r.node == node for r in self.look().replicas) and time.monotonic() < deadline:
                 time.sleep(0.1)
-        self._cluster.set_node_draining(node, draining=True)
+        self._cluster.drain(node, deadline_s=EMPTY_S)
 
     def _fill(self, node: str) -> None:
-        StateFiles(self._state).key(f"{LEAVING_PREFIX}{node}").path.unlink(missing_ok=True)
-        self._cluster.set_node_draining(node, draining=False)
+        self._registry.delete(f"{LEAVING_PREFIX}{node}")
+        self._cluster.set_eligibility(node, eligible=True)
 
     def _update(self, model: str) -> Blow:
         stored = read_fleet(self._registry)

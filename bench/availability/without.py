@@ -24,9 +24,9 @@ def policies(read: Policies, without: str) -> Policies:
 class HardPlacement(EmbeddedCluster):
     """A cluster whose jobs must run where the plan wants them: nobody but the controller can place them elsewhere."""
 
-    def submit(self, job_id: str, text: str) -> None:
+    def submit(self, job_id: str, text: str, *, index: int | None = None) -> None:
         """Register a job with its affinities made constraints."""
-        super().submit(job_id, hardened(text))
+        super().submit(job_id, hardened(text), index=index)
 
 
 def hardened(text: str) -> str:

@@ -45,7 +45,7 @@ class MemoryCluster:
         """Nothing is done to nodes here."""
         raise AssertionError(f"{node} is set eligible: {eligible}")
 
-    def drain(self, node: str, *, deadline_s: float | None) -> None:
+    def drain(self, node: str, *, deadline_s: float) -> None:
         """Nothing is done to nodes here."""
         raise AssertionError(f"{node} is drained within {deadline_s} s")
 
