@@ -145,7 +145,8 @@ class Settings(BaseModel):
     """Time after which the controller replaces an engine that lives and fails its health check, in seconds."""
 
     loading_s: float = Field(default=1800.0, gt=0)
-    """Time an engine may load; then the controller gives its version up, or this card where it serves elsewhere."""
+    """Time an engine may load; then the controller gives its version up, or this card where it serves elsewhere, in
+    seconds."""
 
     restart_delay_s: float = Field(default=1.0, ge=0)
     """Time before a crashed engine is started again in place, in seconds."""

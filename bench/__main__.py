@@ -4,6 +4,7 @@ import sys
 
 from bench import startup
 from bench.availability.__main__ import main as availability
+from bench.controller.__main__ import main as controller
 from bench.gateway.__main__ import main as gateway
 from bench.placement.__main__ import main as placement
 from bench.vram_accuracy.__main__ import main as vram_accuracy
@@ -11,6 +12,7 @@ from bench.vram_accuracy.__main__ import main as vram_accuracy
 BENCHMARKS = {
     "startup": startup.main,
     "placement": placement,
+    "controller": controller,
     "vram_accuracy": vram_accuracy,
     "gateway": gateway,
     "availability": availability,

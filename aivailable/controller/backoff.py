@@ -59,4 +59,5 @@ class Backoff:
     def due_in_s(self) -> float | None:
         """Seconds until the next model may be tried again; None: none waits."""
         now_s = self._clock()
-        return min((max(0.0, wait.until_s - now_s) for wait in self._waits.values()), default=None)
+        left = (wait.until_s - now_s for wait in self._waits.values())
+        return min((s for s in left if s > 0), default=None)

@@ -1,6 +1,7 @@
 """Plans although one model makes the planner fail: that model is left as it is, and told."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from aivailable.model.fleet import Fleet
@@ -27,25 +28,31 @@ def plan_each(planner: Planner, fleet: Fleet, snapshot: Snapshot, before: Plan |
     Raises:
         Exception: No single model is to blame.
     """
-    try:
-        return Planned(plan=planner.plan(fleet, snapshot, before))
-    except Exception as error:
-        # The loop's edge: an error of ours about one model must not end the repair of all others.
-        _log.exception("planning fails; looking for the model that makes it")
-        broken = tuple((spec.name, why) for spec in fleet.models if (why := _why_broken(fleet, snapshot, spec.name)))
-        if not broken:
-            raise error from None
-        names = {name for name, _ in broken}
-        rest = replace(fleet, models=tuple(spec for spec in fleet.models if spec.name not in names))
-        seen = replace(snapshot, replicas=tuple(r for r in snapshot.replicas if r.model not in names))
-        return Planned(plan=Planner().plan(rest, seen), broken=broken)
+    made = _tried(planner, fleet, snapshot, before)
+    if isinstance(made, Plan):
+        return Planned(plan=made)
+    _log.error("planning fails; looking for the model that makes it", exc_info=made)
+    broken: dict[str, str] = {}
+    for spec in fleet.models:
+        alone = _tried(Planner(), replace(fleet, models=(spec,)), _of(snapshot, {spec.name}))
+        if not isinstance(alone, Plan):
+            broken[spec.name] = repr(alone)
+    if not broken:
+        raise made
+    rest = tuple(spec for spec in fleet.models if spec.name not in broken)
+    others = {replica.model for replica in snapshot.replicas} - broken.keys()
+    return Planned(
+        plan=Planner().plan(replace(fleet, models=rest), _of(snapshot, others)), broken=tuple(broken.items())
+    )
 
 
-def _why_broken(fleet: Fleet, snapshot: Snapshot, name: str) -> str:
-    alone = replace(fleet, models=tuple(spec for spec in fleet.models if spec.name == name))
-    seen = replace(snapshot, replicas=tuple(r for r in snapshot.replicas if r.model == name))
+def _of(snapshot: Snapshot, models: Collection[str]) -> Snapshot:
+    return replace(snapshot, replicas=tuple(r for r in snapshot.replicas if r.model in models))
+
+
+def _tried(planner: Planner, fleet: Fleet, snapshot: Snapshot, before: Plan | None = None) -> Plan | Exception:
+    """A plan, or why there is none."""
     try:
-        Planner().plan(alone, seen)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-        return repr(error)
-    return ""
+        return planner.plan(fleet, snapshot, before)
+    except Exception as error:  # noqa: BLE001 - an error of ours about one model must not end the repair of all others
+        return error

@@ -11,7 +11,7 @@ from aivailable.controller.system import CONSUL_META
 from aivailable.controller.verdicts import read_failures
 from aivailable.errors import GaveUpError, PermanentError
 from aivailable.model.fleet import Fleet
-from aivailable.model.plan import Move, Plan, Start, Stop
+from aivailable.model.plan import Move, Plan, Stop
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB, LEAVING_PREFIX
 from aivailable.model.snapshot import Snapshot
@@ -23,6 +23,7 @@ SETTLED_S = 2.0
 STOP_SLACK_S = 60.0
 """Added to a drain's deadline and a task's kill timeout: Nomad's client tells the end of a task some time later."""
 _GONE = (ReplicaState.LOST, ReplicaState.STOPPING)
+_COMING = (ReplicaState.PENDING, ReplicaState.FETCHING, ReplicaState.LOADING)
 _OWN_JOBS = (GATEWAY_JOB, CONTROLLER_JOB)
 
 Running = Mapping[str, tuple[str, ...]]
@@ -118,18 +119,26 @@ def on_node(snapshot: Snapshot, node: str) -> tuple[Replica, ...]:
 
 
 def stays(snapshot: Snapshot, made: Plan, node: str) -> tuple[Replica, ...]:
-    """The replicas on a leaving node that nothing is planned for and nothing replaces: they have no place elsewhere."""
-    touched = {r.replaces for r in snapshot.replicas if r.replaces}
+    """The replicas on a leaving node that have no place elsewhere, by a plan made now.
+
+    A successor that is on its way does not name the replica that it is for: while one is, none of its model counts.
+    """
+    touched: set[str] = set()
     for action in made.actions:
         touched.update(action.waits_for)
         if isinstance(action, Stop | Move):
             touched.add(action.replica.job)
-        if isinstance(action, Start):
-            touched.add(action.placement.replaces)
-    later = {deferred.model for deferred in made.deferred}
-    moving = (r for r in on_node(snapshot, node) if r.state is ReplicaState.STOPPING or r.model in later)
-    touched.update(r.job for r in moving)
-    return tuple(r for r in on_node(snapshot, node) if r.job not in touched)
+    planned = {placement.job_id for placement in made.placements}
+    moving = {later.model for later in made.deferred} | {
+        r.model for r in snapshot.replicas if r.state in _COMING and r.node != node and r.job in planned
+    }
+    left = {missing.model: missing.count for missing in made.unplaced if missing.model not in moving}
+    found = []
+    for replica in on_node(snapshot, node):
+        if replica.job not in touched and replica.state is not ReplicaState.STOPPING and left.get(replica.model):
+            left[replica.model] -= 1
+            found.append(replica)
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ LIVED_WELL_S = 30.0
 """After this long without dying the delay before a restart starts again from its minimum."""
 
 DRAIN_LOOK_S = 0.1
+QUIET_S = 1.0
+"""So long nothing may be asked before a drain is over: who had connected may ask late, last bytes are on the way."""
 LOG_TAIL_LINES = 5
 
 _log = logging.getLogger(__name__)
@@ -138,9 +140,13 @@ class Envoy:
         """Take no new requests and wait until those begun are answered, for at most `kill_timeout_s`."""
         deadline_s = time.monotonic() + self._settings.kill_timeout_s
         drain(self._directory)
-        while (left := active_requests(self._directory)) and self._process and self._process.poll() is None:
+        quiet_s = time.monotonic()
+        while self._process and self._process.poll() is None and time.monotonic() - quiet_s < QUIET_S:
+            if left := active_requests(self._directory):
+                quiet_s = time.monotonic()
             if time.monotonic() >= deadline_s:
-                _log.warning("%d requests are cut: they took longer than kill_timeout_s", left)
+                if left:
+                    _log.warning("%d requests are cut: they took longer than kill_timeout_s", left)
                 return
             time.sleep(DRAIN_LOOK_S)
 

@@ -47,7 +47,8 @@ def world(replicas: int) -> tuple[Fleet, Snapshot]:
     Raises:
         ValueError: There is something to do in it.
     """
-    fleet = Fleet(models=tuple(_model(number) for number in range(max(1, replicas // PER_MODEL))), driver="exec")
+    each = min(PER_MODEL, replicas)
+    fleet = Fleet(models=tuple(_model(number, each) for number in range(replicas // each)), driver="exec")
     empty = Snapshot(nodes=_nodes(round(replicas * (1 + SPARE))))
     filled = after(plan(fleet, empty), empty)
     running = tuple(replace(r, alloc=_uuid("alloc", r.job), engine="llama.cpp") for r in filled.replicas)
@@ -111,11 +112,11 @@ def _measurement(model: ModelSpec, card: Card, alloc: str) -> Measurement:
     )
 
 
-def _model(number: int) -> ModelSpec:
+def _model(number: int, replicas: int) -> ModelSpec:
     source = f"hf:org/model-{number}-8b-gguf/model-q8_0.gguf"
     resolved = Resolved(revision=_uuid("revision", source), sha256=f"{number:064x}", profile=PROFILE, path="")
     variant = Variant(source=source, resolved=resolved)
-    return ModelSpec(name=f"model-{number}-8b", variants=(variant,), replicas=PER_MODEL, context=2048, concurrency=4)
+    return ModelSpec(name=f"model-{number}-8b", variants=(variant,), replicas=replicas, context=2048, concurrency=4)
 
 
 def _nodes(cards: int) -> tuple[Node, ...]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from aivailable.controller.leaving import look_at, losses, own_jobs_at_stake, stays, thought_leaving, without_place
 from aivailable.model.cards import Node
 from aivailable.model.fleet import Where
-from aivailable.model.plan import Deferred, Plan, Reason, Unplaced
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.plan import Deferred, Plan, Reason, Stop, Unplaced
+from aivailable.model.replica import ReplicaState
 from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan
@@ -60,20 +60,25 @@ def test_a_replica_that_the_plan_leaves_where_it_is_counts_as_lost() -> None:
     assert (loss.before, loss.after) == (1, 0)
 
 
-def test_what_nothing_is_planned_for_stays_and_what_is_moved_or_replaced_does_not() -> None:
+def test_what_has_no_place_stays_and_what_is_moved_or_may_have_a_successor_does_not() -> None:
     world, made = settled(2)
     name = made.placements[0].node
     snapshot = world.snapshot()
     here = [r for r in snapshot.replicas if r.node == name]
+    homeless = without(made, name)
 
-    assert list(stays(snapshot, replace(made, actions=()), name)) == here
-    successor = Replica(model="m", variant="v", replica=9, job="new", state=ReplicaState.LOADING, replaces=here[0].job)
-    replaced = replace(snapshot, replicas=(*snapshot.replicas, successor))
-    assert here[0] not in stays(replaced, replace(made, actions=()), name)
+    assert list(stays(snapshot, homeless, name)) == here
+    assert stays(snapshot, replace(homeless, unplaced=()), name) == ()
+    assert stays(snapshot, replace(homeless, actions=(Stop(replica=here[0], why=""),)), name) == ()
     ending = replace(
         snapshot, replicas=tuple(replace(r, state=ReplicaState.STOPPING) for r in snapshot.replicas if r.node == name)
     )
-    assert stays(ending, replace(made, actions=()), name) == ()
+    assert stays(ending, homeless, name) == ()
+    coming = replace(
+        snapshot,
+        replicas=tuple(r if r.node == name else replace(r, state=ReplicaState.LOADING) for r in snapshot.replicas),
+    )
+    assert stays(coming, homeless, name) == ()
 
 
 def test_a_node_thought_leaving_is_given_nothing_new() -> None:
@@ -97,14 +102,16 @@ def test_what_comes_later_neither_is_lost_nor_stays() -> None:
 
 def test_a_leaving_node_is_emptied_but_for_what_has_no_place_elsewhere() -> None:
     """With the planner's own plans, as the controller carries them out."""
-    wanted = fleet(model("wide", replicas=2), model("amd", where=Where(vendor="amd")))
+    wanted = fleet(model("wide", replicas=4), model("amd", where=Where(vendor="amd")))
     world = World(rack())
     world.settle(wanted)
+    assert "node3" in {r.node for r in world.replicas.values() if r.model == "wide"}
     world.change_node("node3", leaving=True, eligible=False)
     for _ in range(8):
         for action in plan(wanted, world.snapshot()).actions:
             world.carry_out(action)
-        assert world.serving("wide") >= 1
+        assert world.serving("wide") >= 4
+        assert {r.model for r in look_at(wanted, world.snapshot(), "node3").stays} <= {"amd"}
         world.pass_time()
 
     look = look_at(wanted, world.snapshot(), "node3")

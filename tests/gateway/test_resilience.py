@@ -1,9 +1,11 @@
 """What clients are spared: silent engines, full queues, a gateway that ends; and what the gateway keeps to itself."""
 
+import http.client
 import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -78,6 +80,32 @@ def test_envoy_does_not_outlive_its_feeder(tmp_path: Path) -> None:
         assert "envoy" in (envoy / "cmdline").read_text()
         feeder.kill()
     eventually(lambda: not envoy.exists() or "envoy" not in (envoy / "cmdline").read_text())
+
+
+def test_who_had_connected_before_the_end_is_answered(tmp_path: Path) -> None:
+    """Its request comes when the gateway that ends has nothing to do."""
+    body = json.dumps({**BODY, "stream": True, "max_tokens": 30}).encode()
+    with stand_ins(1, "--tokens-per-s", "20") as engines, front(tmp_path) as gate:
+        gate.set_key("all", "sk-all")
+        gate.set_fleet(fleet(model("m-a")))
+        gate.set_instances({"m-a": [engines[0].port]})
+        with gate.client() as client:
+            eventually(lambda: client.post(CHAT, json=BODY).status_code == 200)
+            url = client.base_url
+        late = http.client.HTTPConnection(url.host, url.port or 80, timeout=20)
+        late.connect()
+        time.sleep(0.3)  # until Envoy has taken the connection
+
+        draining = threading.Thread(target=gate.envoy.drain)
+        draining.start()
+        time.sleep(0.4)  # later than its first look
+        late.request("POST", CHAT, body, {"authorization": "Bearer sk-all", "content-type": "application/json"})
+        answer = late.getresponse()
+        assert answer.readline().startswith(b"data: {")
+        assert draining.is_alive()
+        assert b"data: [DONE]" in answer.read()
+        draining.join(20)
+        late.close()
 
 
 def test_a_gateway_that_ends_finishes_its_streams_and_takes_no_more(tmp_path: Path) -> None:

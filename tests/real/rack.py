@@ -262,6 +262,9 @@ class Rack:
         for node in (*NODES, SERVER):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.kill_node(node)
+            for allocation in (self.folder / node / "nomad" / "alloc").glob("*-*"):
+                # The network namespaces of bridge mode are Nomad's, named after allocations; killed, it leaves them.
+                subprocess.run(["ip", "netns", "del", allocation.name], check=False, capture_output=True)
             for mount in _mounts(self.folder / node):
                 subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
             subprocess.run(["ip", "link", "del", self.link(node)], check=False, capture_output=True)
