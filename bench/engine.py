@@ -205,10 +205,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Serve until SIGTERM; then finish what is in flight and end."""
+    """Serve until SIGTERM, or SIGINT, which Nomad's raw_exec sends; then finish what is in flight and end."""
     engine = Engine(options)
     server = await asyncio.start_server(engine.handle, options.host, options.port, limit=1024 * 1024, backlog=1024)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, engine.draining.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, engine.draining.set)
     loading = asyncio.ensure_future(engine.load())
     await engine.draining.wait()
     loading.cancel()
