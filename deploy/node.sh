@@ -203,6 +203,7 @@ make_node() {
 
 # Slices are known to Nomad by number only: cut anew under a running engine, memory would be booked twice.
 reslice() {
+  this='' # the node's name, by drain
   [ -n "$slice_mib" ] || refuse "reslice: to which size?" "--slice-mib 256, 512 or 1024"
   file=/etc/aivailable/nomad.d/aivailable-client.hcl
   [ -f "$file" ] || refuse "this host is no node with cards: $file is not there" "node.sh --client --join ADDRESS"

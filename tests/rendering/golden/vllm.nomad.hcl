@@ -90,6 +90,8 @@ job "llm-qwen3-8b-1-c7c4d1a6" {
     task "engine" {
       driver       = "docker"
       kill_timeout = "30s"
+      # Nomad's own is SIGINT, on which vLLM cuts the streams that it finishes on this one.
+      kill_signal  = "SIGTERM"
 
       volume_mount {
         volume      = "models"
