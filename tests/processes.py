@@ -52,6 +52,11 @@ class StandIn:
         """Stop it without ending it: connections are taken, nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
 
+    def restart(self) -> None:
+        """Start it once more, on the same port."""
+        self.process = subprocess.Popen(self.process.args, cwd=ROOT)
+        eventually(lambda: answers(f"http://127.0.0.1:{self.port}/v1/models"))
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(5)

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aivailable.gateway.admin import ask
 from tests.gateway.front import Front, front
 from tests.processes import ROOT, StandIn, eventually, stand_ins
 from tests.samples import fleet, model
@@ -52,6 +53,32 @@ def test_a_silent_engine_is_left_for_another(gate: Front, engines: list[StandIn]
 
     assert [answer.status_code for answer in answers] == [200] * 6
     assert max(answer.elapsed.total_seconds() for answer in answers) < 5
+
+
+def test_an_engine_that_was_left_is_asked_again_when_it_is_the_only_one(gate: Front, engines: list[StandIn]) -> None:
+    """It was gone and was ejected; then the other one goes, and it must not be missed for the rest of that time."""
+    first, second = engines
+    gate.set_instances({"m-a": [first.port, second.port]})
+    with gate.client() as client:
+        eventually(lambda: client.post(CHAT, json=BODY).status_code == 200 and second.served() > 0)
+        first.kill()
+        eventually(lambda: client.post(CHAT, json=BODY).status_code == 200 and ejected(gate, first), timeout_s=20)
+        first.restart()
+        gate.set_instances({"m-a": [first.port]})
+        eventually(lambda: f"127.0.0.1:{second.port}" not in clusters(gate))
+        still, answer = ejected(gate, first), client.post(CHAT, json=BODY)
+
+    assert (still, answer.status_code) == (True, 200)
+
+
+def clusters(gate: Front) -> str:
+    """What Envoy says of its hosts."""
+    return ask(gate.state / "gateway", "/clusters")
+
+
+def ejected(gate: Front, engine: StandIn) -> bool:
+    (flags,) = [line for line in clusters(gate).splitlines() if f":{engine.port}::health_flags::" in line]
+    return "failed_outlier_check" in flags
 
 
 def test_more_requests_than_may_wait_are_refused_at_once(gate: Front) -> None:
