@@ -91,7 +91,7 @@ def status(host: Host, token: str, method: str, path: str) -> int:
 
 def rights(host: Host, token: str) -> dict[str, set[str]]:
     """Of the keys that exist, which a token may read and which it may write."""
-    keys = ("fleet", "leader", "events", "usage/a", "cache/n/1", "measured/1", "leaving/n")
+    keys = ("fleet", "leader", "events", "usage/a", "cache/n/1", "measured/1", "leaving/n", "failed")
     return {
         how: {key for key in keys if status(host, token, method, f"/kv/aivailable/{key}") == 200}
         for how, method in (("read", "GET"), ("write", "PUT"))
@@ -100,7 +100,7 @@ def rights(host: Host, token: str) -> dict[str, set[str]]:
 
 def test_a_gateways_task_reads_the_fleet_and_its_service_is_found(secured: tuple[Host, str]) -> None:
     host, manager = secured
-    for key in ("fleet", "leader", "events", "usage/a", "cache/n/1", "measured/1", "leaving/n"):
+    for key in ("fleet", "leader", "events", "usage/a", "cache/n/1", "measured/1", "leaving/n", "failed"):
         assert status(host, manager, "PUT", f"/kv/aivailable/{key}") == 200
 
     token = _workload(host, "aivailable-gateway", "llm", 5001)
@@ -126,8 +126,8 @@ def test_a_controllers_task_leads_and_does_not_write_the_fleet(secured: tuple[Ho
     token = _workload(host, "aivailable-controller", "aivailable-controller", 5003)
 
     assert rights(host, token) == {
-        "read": {"fleet", "leader", "events", "cache/n/1", "measured/1", "leaving/n"},
-        "write": {"leader", "events", "measured/1"},
+        "read": {"fleet", "leader", "events", "cache/n/1", "measured/1", "leaving/n", "failed"},
+        "write": {"leader", "events", "measured/1", "failed"},
     }
     assert status(host, token, "PUT", "/session/create?") in (200, 400), "may; 400 is for the body"
 
@@ -138,7 +138,7 @@ def test_a_person_writes_the_fleet_and_reads_the_rest(secured: tuple[Host, str])
 
     can = rights(host, token)
     assert can["write"] == {"fleet"}
-    assert len(can["read"]) == 7
+    assert len(can["read"]) == 8
     operator = _token(host, manager, "-policy-name", "aivailable-user", "-policy-name", "aivailable-operator")
     assert rights(host, operator)["write"] == {"fleet", "leaving/n"}
 

@@ -11,6 +11,10 @@ key "aivailable/events" {
   policy = "write"
 }
 
+key "aivailable/failed" {
+  policy = "write"
+}
+
 key_prefix "aivailable/measured/" {
   policy = "write"
 }
