@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -67,12 +68,11 @@ class Envoy:
             self._settings, Policies.read(shipped("envoy")), http_port=self.http_port, probe_port=self.probe_port
         )
         (self._directory / "bootstrap.json").write_text(json.dumps(document))
-        self._start()
-        try:
+        with ExitStack() as starting:
+            starting.callback(self._end)  # Ctrl-C while it starts must not leave it running either
+            self._start()
             self._wait_until_ready(time.monotonic() + START_TIMEOUT_S)
-        except BaseException:  # Ctrl-C while it starts must not leave it running either
-            self._end()
-            raise
+            starting.pop_all()
         self._watch.start()
         return self
 
