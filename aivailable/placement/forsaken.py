@@ -27,4 +27,7 @@ def why_forsaken(replica: Replica, rack: Rack, options: Options) -> str:
     found = [rack.cards[card] for card in cards if card is not None]
     if not all(card.healthy for card in found):
         return f"its card on {node.name} is unhealthy"
+    # Nomad, which knows nothing of `where`, may have placed it there; or the user wants it elsewhere now.
+    if wish := next(filter(None, (options.misplaced(rack.kind_of[card]) for card in cards if card is not None)), ""):
+        return f"{wish}, and it runs on another"
     return HOLDS_MORE if options.overdrawn(replica, found[0]) else ""

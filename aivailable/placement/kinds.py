@@ -7,6 +7,9 @@ from aivailable.model.cards import Card, Node
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.placement.judge import No
 
+WHERE = "where"
+"""The rule of a model that the user wants on some cards only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -59,11 +62,11 @@ def rule_of_model(fleet: Fleet, model: ModelSpec, kind: Kind) -> No | None:
     if fleet.mesh == "bridge" and not node.bridge:
         return No(rule="mesh", text='the node has no CNI plugins, which mesh = "bridge" needs')
     if where.vendor and where.vendor != card.vendor:
-        return No(rule="where", text=f"`where` asks for vendor = {where.vendor}")
+        return No(rule=WHERE, text=f"`where` asks for vendor = {where.vendor}")
     if where.node_class and where.node_class != node.node_class:
-        return No(rule="where", text=f"`where` asks for class = {where.node_class}")
+        return No(rule=WHERE, text=f"`where` asks for class = {where.node_class}")
     if where.card and not fnmatchcase(card.name.lower(), where.card.lower()):
-        return No(rule="where", text=f"`where` asks for card = {where.card}")
+        return No(rule=WHERE, text=f"`where` asks for card = {where.card}")
     return None
 
 

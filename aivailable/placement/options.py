@@ -9,7 +9,7 @@ from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement
 from aivailable.model.replica import Replica, ReplicaSpec, ReplicaState
 from aivailable.placement.judge import Equipment, Judge, Need, No
-from aivailable.placement.kinds import Kinds, driver_of, rule_of_model
+from aivailable.placement.kinds import WHERE, Kinds, driver_of, rule_of_model
 from aivailable.vram.hardware import engine_of
 
 _UNKNOWN = Footprint(weights_mib=0, kv_mib=0, activation_mib=0, graphs_mib=0, context_mib=0, margin_mib=0)
@@ -56,6 +56,7 @@ class Options:
         self._equipment: dict[tuple[int, int, Need], Equipment] = {}
         self._needs: dict[tuple[int, int], Need | No] = {}
         self._hashes: frozenset[str] | None = None
+        self._misplaced: dict[int, str] = {}
 
     def learn(self) -> None:
         """Judge the kinds that are new since the last time."""
@@ -74,6 +75,13 @@ class Options:
                 (o.slices * o.cards * mib_of[o.kind] for group in self.by_variant for o in group), default=0
             )
         self._judged = len(self._kinds.all)
+
+    def misplaced(self, kind: int) -> str:
+        """Why a replica of this model should not be on a card of that kind, by its `where`; empty where it may."""
+        if kind not in self._misplaced:
+            no = rule_of_model(self._fleet, self.spec, self._kinds.all[kind])
+            self._misplaced[kind] = no.text if no is not None and no.rule == WHERE else ""
+        return self._misplaced[kind]
 
     def hashes(self) -> frozenset[str]:
         """The spec hashes a replica of this model may carry and still be what the fleet asks for."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from aivailable.model.fleet import Where
 from aivailable.model.plan import Move, Stop
 from aivailable.model.replica import ReplicaState
 from aivailable.placement import Planner, plan
@@ -91,6 +92,25 @@ def test_without_room_elsewhere_it_goes_on_serving_and_the_reason_is_told(befall
     (missing,) = made.unplaced
     assert (missing.model, missing.count) == ("a", 1)
     assert {"free memory"} < {r.rule for r in missing.reasons}
+
+
+def test_a_wish_for_other_cards_moves_it_there_and_without_room_it_stays() -> None:
+    """Changed by the user, or not heeded by Nomad when it placed the replica of a lost node again."""
+    world = World(rack(8, 6))
+    world.settle(fleet(sized("a", 3)))
+    (old,) = world.replicas.values()
+    wish = fleet(sized("a", 3, where=Where(card="C8" if old.node == "n1" else "C6")))
+
+    (move,) = plan(wish, world.snapshot()).actions
+
+    assert isinstance(move, Move)
+    assert move.why.startswith("`where` asks for card = C")
+    world.settle(wish)
+    assert {r.node for r in world.replicas.values()} == {"n0", "n1"} - {old.node}
+    nowhere = fleet(sized("a", 3, where=Where(card="C9")))
+    made = plan(nowhere, world.snapshot())
+    assert made.actions == ()
+    assert [u.model for u in made.unplaced] == ["a"]
 
 
 def test_a_drained_node_makes_what_matters_less_give_way() -> None:
