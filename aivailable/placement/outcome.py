@@ -50,6 +50,13 @@ def label(item: Item) -> str:
     return f"{item.model.spec.name} replica {item.number}"
 
 
+def _predecessor(number: int, state: ModelState, going_on: list[Item]) -> Item | None:
+    """The outdated replica that a new one succeeds: that of its number, else one whose number no new one has."""
+    new = {item.number for item in state.items if item.replica is None}
+    same = next((old for old in going_on if old.number == number), None)
+    return same or next((old for old in going_on if old.number not in new), None)
+
+
 def _here(rack: Rack, item: Item, option: Option) -> str:
     """Why there, in a few words: which variant where it is not the first, and how tight it is."""
     chosen = f"as {item.model.spec.variants[option.order].source}, " if option.order else ""
@@ -78,8 +85,7 @@ def _begin(rack: Rack, item: Item, going_on: list[Item], outcome: Outcome) -> No
     elif item.instead_of is not None:
         why = f"replaces the one stopped on {item.instead_of.node}; {here}"
     else:
-        same = (o for o in going_on if o.number == number)
-        old = next(same, None) or next((o for o in going_on if o.forsaken), None)
+        old = _predecessor(number, state, going_on)
         if old is not None:
             going_on.remove(old)
             successor, why = old.replica, f"{old.forsaken or 'its spec changed'}; {here}"

@@ -144,3 +144,18 @@ def test_no_update_ever_leaves_fewer_serving_than_promised(nodes: Snapshot, want
     for _ in rolled(world, after):
         for name, least in promised.items():
             assert world.serving(name) >= least
+
+
+def test_new_ones_succeed_old_ones_of_other_numbers() -> None:
+    """After moves, numbers have gaps: what a new replica is for is told all the same."""
+    world = World(rack(8, 8, 8))
+    before = sized("a", 3, replicas=2)
+    world.settle(fleet(before))
+    world.change_node("n1", leaving=True)
+    world.settle(fleet(before))
+    assert {r.replica for r in world.replicas.values()} == {0, 2}
+
+    made = plan(fleet(changed(before)), world.snapshot())
+
+    assert [type(a) for a in made.actions] == [Move, Move]
+    assert {a.replica.replica for a in made.actions if isinstance(a, Move)} == {0, 2}
