@@ -41,10 +41,10 @@ class Patience:
     def _marked(self, snapshot: Snapshot, watched: list[Replica], now_s: float) -> Snapshot:
         marks: dict[str, str] = {}
         for replica in watched:
-            for_s = now_s - self._since_s[replica.alloc, replica.state]
-            if for_s >= self._limits_s[replica.state]:
+            limit_s = self._limits_s[replica.state]
+            if now_s - self._since_s[replica.alloc, replica.state] >= limit_s:
                 hangs = replica.state is ReplicaState.UNHEALTHY
-                marks[replica.job] = f"it {'is unhealthy for' if hangs else 'does not serve after'} {for_s:.0f} s"
+                marks[replica.job] = f"it {'is unhealthy for' if hangs else 'does not serve after'} {limit_s:.0f} s"
         if not marks:
             return snapshot
         return replace(

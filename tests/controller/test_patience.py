@@ -41,7 +41,7 @@ def test_an_engine_that_hangs_is_replaced_after_a_while_and_not_before() -> None
     assert patience.due_in_s() == 1.0
     clock.now_s = 31.0
     (marked,) = patience.look(snapshot).replicas
-    assert marked.forsaken == "it is unhealthy for 31 s"
+    assert marked.forsaken == "it is unhealthy for 30 s"
     recovered = one(ReplicaState.SERVING)
     assert patience.look(recovered) is recovered
     clock.now_s = 40.0
@@ -56,7 +56,7 @@ def test_a_start_that_takes_too_long() -> None:
     patience.look(snapshot)
     clock.now_s = 1801.0
 
-    assert patience.look(snapshot).replicas[0].forsaken == "it does not serve after 1801 s"
+    assert patience.look(snapshot).replicas[0].forsaken == "it does not serve after 1800 s"
 
 
 def test_where_consul_misses_most_nodes_it_is_consul_that_is_cut_off() -> None:
