@@ -42,7 +42,7 @@ class Life:
     def run(self, *arguments: str, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*PROGRAM, *arguments],
-            env={**os.environ, "AIVAILABLE_DEPLOY_TIMEOUT_S": "50", **self.rack.environment(), **self.environment},
+            env={**os.environ, "AIVAILABLE_DEPLOY_TIMEOUT_S": "120", **self.rack.environment(), **self.environment},
             capture_output=True,
             text=True,
             check=False,

@@ -19,15 +19,13 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one"),
 ]
 
-PATIENT = {"AIVAILABLE_DEPLOY_TIMEOUT_S": "150"}
-"""Nomad takes some 40 s to try an engine three times on two cards."""
 SLOW = f"{STAND_IN} --tokens-per-s 20"
 
 
 @pytest.fixture
 def life() -> Iterator[Life]:
     with rack() as running:
-        up = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": SLOW, "AIVAILABLE_RESTART_DELAY_S": "0.2", **PATIENT})
+        up = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": SLOW, "AIVAILABLE_RESTART_DELAY_S": "0.2"})
         up.ok("up")
         yield up
 
