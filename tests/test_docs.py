@@ -45,6 +45,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.mark.envoy
 @pytest.mark.engine
+@pytest.mark.timeout(300)
 def test_every_command_of_the_docs_runs(up: Demo, tmp_path: Path) -> None:
     """In the order of the pages, beside one demo; `make` lines need their target, starting a demo is that demo."""
     targets = set(re.findall(r"^([a-z.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
