@@ -49,7 +49,7 @@ def test_the_example_of_the_design_is_read() -> None:
             ModelSpec(
                 name="qwen3-8b",
                 replicas=2,
-        min_available=1,
+                min_available=1,
                 where=Where(vendor="nvidia", card="*3090*", node_class="gpu"),
                 variants=(
                     Variant(source="hf:Qwen/Qwen3-8B"),
