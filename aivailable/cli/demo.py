@@ -2,13 +2,9 @@
 
 import json
 import shutil
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -17,6 +13,7 @@ from aivailable.cli.console import notes, out
 from aivailable.cli.deploy import refuse_impossible, wait_until_served
 from aivailable.cli.fleet_input import fleet_from_file, read_text
 from aivailable.cli.plan import timed_plan
+from aivailable.cli.serving import one_interrupt
 from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
 from aivailable.clients.chat import ChatRequest, Trust, stream_chat
@@ -58,7 +55,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
     notes.print()
-    with _one_interrupt(), one_machine(nodes, settings) as running:
+    with one_interrupt(), one_machine(nodes, settings) as running:
         _deploy(running, fleet, settings.deploy_timeout_s)
         _ask(running, fleet, trust_of(settings))
         if not once:
@@ -163,23 +160,3 @@ def _program() -> str:
     if shutil.which(called.name) == str(called):
         return called.name
     return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or closed terminal interrupts; later ones cannot disturb the stopping."""
-    interrupted = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        del number, frame
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

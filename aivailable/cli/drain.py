@@ -1,6 +1,5 @@
 """`aivailable drain`: move a node's work off it, then let Nomad drain it."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 
 import click
@@ -26,6 +25,7 @@ from aivailable.controller.leaving import (
 )
 from aivailable.controller.observe import observe
 from aivailable.errors import GaveUpError, PermanentError, UserError
+from aivailable.model.names import nearest
 from aivailable.model.snapshot import Snapshot
 
 
@@ -75,11 +75,9 @@ def require_node(node: str, names: Iterable[str]) -> None:
     Raises:
         UserError: With the nearest name.
     """
-    names = list(dict.fromkeys(names))
+    names = list(names)
     if node not in names:
-        near = difflib.get_close_matches(node, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'no nodes'}"
-        raise UserError(f"there is no node {node!r}", hint=hint)
+        raise UserError(f"there is no node {node!r}", hint=nearest(node, names))
 
 
 def _is_drained(connection: Connection, snapshot: Snapshot, node: str) -> bool:

@@ -84,7 +84,7 @@ def _view(connection: Connection) -> RenderableType:
     return Group(
         _summary(fleet, snapshot),
         replicas_view(fleet, snapshot),
-        missing_view(fleet, snapshot),
+        missing_view(fleet, snapshot, plan(fleet, snapshot)),
         Text(),
         heading,
         nodes_view(snapshot),

@@ -14,7 +14,7 @@ from aivailable.model.fleet import Fleet
 from aivailable.model.plan import CardUse, Plan, Unplaced
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import Hole, Survival, given_up, in_force, plan
+from aivailable.placement import Hole, Survival, given_up, gone_back
 
 BAR_WIDTH = 10
 """Blocks of one bar; with it every table of cards fits 80 columns."""
@@ -86,11 +86,10 @@ def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
     return Group(table, *notes)
 
 
-def missing_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+def missing_view(fleet: Fleet, snapshot: Snapshot, made: Plan) -> RenderableType:
     """What the fleet asks for and does not get, one line each: no room, a turn to wait for, a version given up."""
-    made = plan(fleet, snapshot)
     lines = []
-    back = {m.name for m in in_force(fleet, snapshot.failed).models if m.variants}
+    back = gone_back(fleet, snapshot.failed)
     for model, failures in given_up(fleet, snapshot.failed).items():
         then = "back at the version before" if model in back else "nothing of it can run"
         lines.append(Text(f"  {model}: given up, {failures[0].reason}; {then}", style="red"))

@@ -1,13 +1,13 @@
 """What is done to a real Nomad's nodes: whether they get work, and their drain."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from aivailable.clients.nomad_allocations import GONE
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.errors import UserError
+from aivailable.model.names import nearest
 
-_ENDED = frozenset({"complete", "failed", "lost"})
 _NS = 1_000_000_000
 _AT_ONCE_NS = -1
 """Nomad's own sign for a drain that does not wait; 0 would be one that waits for ever."""
@@ -49,7 +49,7 @@ class NomadNodes:
         """The ids of the jobs that hold something of a node, sorted; see `aivailable.seams.Cluster`."""
         found = _named(self._stubs(), node)
         allocations = self._api.get(f"/v1/node/{found['ID']}/allocations") or [] if found else []
-        return tuple(sorted({a["JobID"] for a in allocations if a["ClientStatus"] not in _ENDED}))
+        return tuple(sorted({a["JobID"] for a in allocations if a["ClientStatus"] not in GONE}))
 
     def _stubs(self) -> list[Mapping[str, Any]]:
         return self._api.get("/v1/nodes") or []
@@ -59,9 +59,7 @@ class NomadNodes:
         found = _named(stubs, node)
         if found is None:
             names = sorted({str(stub["Name"]) for stub in stubs})
-            near = difflib.get_close_matches(node, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
-            raise UserError(f"there is no node {node!r}", hint=hint)
+            raise UserError(f"there is no node {node!r}", hint=nearest(node, names))
         return str(found["ID"])
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from aivailable.controller.journal import Decision, read_decisions
 from aivailable.controller.observe import observe
-from aivailable.controller.verdicts import read_failures
+from aivailable.controller.verdicts import known_failures
 from aivailable.errors import GaveUpError
 from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet
+from aivailable.model.plan import Plan
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import given_up, in_force, plan
+from aivailable.placement import given_up, gone_back, plan
 from aivailable.seams import Cluster, Registry
 
 STEP_S = 0.2
@@ -25,15 +26,16 @@ class Progress:
 
     `unplaced` counts replicas that found no place, `failed` are the variants of models none of whose variants starts,
     `refused` says which jobs the cluster does not take, and why: all three end the wait, but not as a success.
-    `back` are the models among the failed of which an earlier version goes on.
+    `back` are the models of which an earlier version goes on. `plan` is the one made for this look.
     """
 
     snapshot: Snapshot
     replicas: tuple[Replica, ...]
     waiting: tuple[str, ...]
     unplaced: int
+    plan: Plan
     failed: tuple[Failure, ...] = ()
-    back: tuple[str, ...] = ()
+    back: frozenset[str] = frozenset()
     refused: tuple[str, ...] = ()
 
     @property
@@ -67,7 +69,8 @@ def progress(
         waiting=waiting + later + (leaving if not unplaced_jobs else ()),
         unplaced=unplaced_jobs,
         failed=tuple(failure for failures in lost.values() for failure in failures),
-        back=tuple(m.name for m in in_force(fleet, snapshot.failed).models if m.name in lost and m.variants),
+        back=gone_back(fleet, snapshot.failed),
+        plan=made,
         refused=tuple(dict.fromkeys(f"{d.model} #{d.replica}: {d.text}" for d in decisions if d.refused)),
     )
 
@@ -96,7 +99,7 @@ def follow(
     """
     deadline, index = clock() + timeout_s, 0
     before = frozenset(read_decisions(registry) if before is None else before)
-    known = frozenset((failure.hash8, failure.at_s) for failure in read_failures(registry))
+    known = known_failures(registry)
     while True:
         fresh = [decision for decision in read_decisions(registry) if decision not in before]
         look = progress(fleet, observe(cluster, registry), fresh, known)

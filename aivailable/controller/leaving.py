@@ -8,14 +8,13 @@ from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.follow import STEP_S, Progress, progress
 from aivailable.controller.observe import observe
 from aivailable.controller.system import CONSUL_META
-from aivailable.controller.verdicts import read_failures
+from aivailable.controller.verdicts import known_failures
 from aivailable.errors import GaveUpError, PermanentError
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import Move, Plan, Stop
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB, LEAVING_PREFIX
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import plan
 from aivailable.seams import Cluster, Registry
 
 SETTLED_S = 2.0
@@ -160,7 +159,7 @@ def look_at(fleet: Fleet, snapshot: Snapshot, node: str, known: Collection[tuple
     here = on_node(snapshot, node)
     waiting = tuple(f"{r.model} replica {r.replica}" for r in here)
     seen = replace(progress(fleet, snapshot, known=known), waiting=waiting)
-    return Leaving(progress=seen, here=here, stays=stays(snapshot, plan(fleet, snapshot), node))
+    return Leaving(progress=seen, here=here, stays=stays(snapshot, seen.plan, node))
 
 
 def follow_leaving(
@@ -180,7 +179,7 @@ def follow_leaving(
         PermanentError: Somebody has taken back the mark.
     """
     deadline, index, settled_s = clock() + timeout_s, 0, float("inf")
-    known = frozenset((failure.hash8, failure.at_s) for failure in read_failures(registry))
+    known = known_failures(registry)
     while True:
         if node not in marked(registry):
             raise PermanentError(f"{node} is not to be emptied any more", hint="`aivailable undrain` took its mark")

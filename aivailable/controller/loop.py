@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from aivailable.controller.apply import Outcome, apply
+from aivailable.controller.apply import Outcome, apply, model_of
 from aivailable.controller.backoff import Backoff
 from aivailable.controller.fleetstore import FleetReader
 from aivailable.controller.isolating import Planned, plan_each
@@ -28,7 +28,7 @@ from aivailable.model.plan import Plan, Stop, Unplaced
 from aivailable.model.replica import Replica
 from aivailable.model.service import ENGINE_SERVICE, FLEET_KEY, LEADER_KEY
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import Planner, given_up, in_force
+from aivailable.placement import Planner, gone_back, in_force
 from aivailable.seams import Cluster, Lease, Registry
 from aivailable.settings import Settings
 from aivailable.watching import WATCH_TIMEOUT_S, Changed, watching
@@ -181,26 +181,25 @@ class Controller:
 
     def _pause_s(self) -> float:
         """How long to wait for a notice before the next look, in seconds."""
-        due = (self._backoff.due_in_s(), self._patience.due_in_s())
-        return max(LEAST_PAUSE_S, min(self._settings.tick_s, *(s for s in due if s is not None), self._settings.tick_s))
+        due = (self._settings.tick_s, self._backoff.due_in_s(), self._patience.due_in_s())
+        return max(LEAST_PAUSE_S, min(s for s in due if s is not None))
 
     def _decision(self, outcome: Outcome) -> Decision:
         action, error = outcome.action, outcome.error
         replica = action.replica if isinstance(action, Stop) else action.placement
-        model = action.replica.model if isinstance(action, Stop) else action.placement.spec.model
         text = outcome.text if error is None else f"could not {outcome.text}: {error.message}"
         refused = error is not None and not isinstance(error, RetryableError)
-        return Decision(at_s=self._now(), model=model, replica=replica.replica, text=text, refused=refused)
+        return Decision(at_s=self._now(), model=model_of(action), replica=replica.replica, text=text, refused=refused)
 
     def _given_up(self, failed: Iterable[Failure], fleet: Fleet, snapshot: Snapshot) -> Iterator[Decision]:
         force = in_force(fleet, snapshot.failed)
-        lost = given_up(fleet, snapshot.failed)
+        back = gone_back(fleet, snapshot.failed)
         for failure in failed:
             now = force.model(failure.model)
             goes_on = "nothing else of it can run"
             if now is not None and now.variants:
                 other = f"{now.variants[0].source} instead"
-                goes_on = "back to the version before" if failure.model in lost else other
+                goes_on = "back to the version before" if failure.model in back else other
             text = f"{failure.variant} does not start: {failure.reason}; {goes_on}"
             yield Decision(at_s=failure.at_s, model=failure.model, replica=0, text=text)
 

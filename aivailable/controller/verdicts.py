@@ -13,7 +13,7 @@ from aivailable.documents import dump_failures, load_failures
 from aivailable.errors import AivailableError
 from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.replica import Replica, ReplicaState, hash_of
 from aivailable.model.service import FAILED_KEY
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import version_hashes
@@ -42,26 +42,26 @@ def read_failures(registry: Registry, now: Callable[[], float] = time.time) -> t
     return tuple(replace(failure, resting=now_s < failure.until_s) for failure in found)
 
 
+def known_failures(registry: Registry) -> frozenset[tuple[str, float]]:
+    """What was given up until now, by hash and time, for whoever watches for more."""
+    return frozenset((failure.hash8, failure.at_s) for failure in read_failures(registry))
+
+
 def failing(snapshot: Snapshot) -> Iterator[tuple[Replica, str]]:
     """Replicas whose spec is to be given up, one of each spec, with the reason.
 
     Those that failed on more than one card, or were found to load for too long, while nothing of their spec serves.
     """
     resting = {failure.hash8 for failure in snapshot.failed if failure.resting}
-    works = {hash_of(replica) for replica in snapshot.replicas if replica.state is ReplicaState.SERVING}
+    works = {hash_of(replica.job) for replica in snapshot.replicas if replica.state is ReplicaState.SERVING}
     told = resting | works
     for replica in snapshot.replicas:
         waits = replica.state in (ReplicaState.PENDING, ReplicaState.LOST) and not replica.cards
         gave_up = replica.failures >= FAILURES_TO_GIVE_UP and waits
         overdue = replica.state is ReplicaState.LOADING and bool(replica.forsaken)
-        if (gave_up or overdue) and hash_of(replica) not in told:
-            told.add(hash_of(replica))
+        if (gave_up or overdue) and hash_of(replica.job) not in told:
+            told.add(hash_of(replica.job))
             yield replica, (replica.forsaken if overdue else replica.note or "its engine keeps failing")
-
-
-def hash_of(replica: Replica) -> str:
-    """The spec hash that a replica's job carries."""
-    return replica.job.rpartition("-")[2]
 
 
 class Verdicts:
@@ -86,7 +86,7 @@ class Verdicts:
         return ()
 
     def _failure(self, replica: Replica, reason: str, before: Iterable[Failure]) -> Failure:
-        count = 1 + max((f.count for f in before if f.hash8 == hash_of(replica)), default=0)
+        count = 1 + max((f.count for f in before if f.hash8 == hash_of(replica.job)), default=0)
         now_s = self._now()
         try:
             tail = tuple(self._cluster.logs(replica.job, tail_lines=TAIL_LINES))
@@ -95,7 +95,7 @@ class Verdicts:
         return Failure(
             model=replica.model,
             variant=replica.variant,
-            hash8=hash_of(replica),
+            hash8=hash_of(replica.job),
             reason=reason,
             engine=replica.engine,
             tail=tail,

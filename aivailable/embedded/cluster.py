@@ -1,6 +1,5 @@
 """The embedded stand-in for Nomad, as any process sees it: jobs to submit, a snapshot to read, nodes to power off."""
 
-import difflib
 import json
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from aivailable.embedded.jobspec import parse_job
 from aivailable.embedded.state import StateFiles, is_running
 from aivailable.errors import RetryableError, UserError
 from aivailable.model.events import ClusterEvent
+from aivailable.model.names import nearest
 from aivailable.model.snapshot import Snapshot
 
 LOG_POLL_S = 0.1
@@ -126,9 +126,7 @@ class EmbeddedCluster:
     def _mark(self, node: str, marks: Mapping[str, bool | float]) -> None:
         names = [known.name for known in self.snapshot().nodes]
         if node not in names:
-            near = difflib.get_close_matches(node, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-            raise UserError(f"there is no node {node!r}", hint=hint)
+            raise UserError(f"there is no node {node!r}", hint=nearest(node, names))
         self._files.marks.update(
             lambda known: {**(known or {}), node: {**(known or {}).get(node, {}), **marks}},
         )

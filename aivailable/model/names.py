@@ -1,6 +1,8 @@
 """Names that travel: what clients send, what DNS, job ids and statistics can hold."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}")
 SLUG_LENGTH_MAX = 40
@@ -26,3 +28,10 @@ def unsafe_in_job(text: str) -> str | None:
     if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):
         return "control characters are not allowed"
     return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint for a name that is not among those known: the nearest one, or all of them."""
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"

@@ -106,6 +106,11 @@ class Replica:
     index: int = 0
 
 
+def hash_of(job_id: str) -> str:
+    """The spec hash in a job id that `ReplicaSpec.job_id` made."""
+    return job_id.rpartition("-")[2]
+
+
 def number_of(job_id: str) -> int:
     """The replica number in a job id that `ReplicaSpec.job_id` made; -1 in any other."""
     number = job_id.rsplit("-", 2)[-2:-1]

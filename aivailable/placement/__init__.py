@@ -8,7 +8,7 @@ from aivailable.placement.exact import plan_exactly
 from aivailable.placement.lookahead import Hole, Survival, defragment, survival, without_nodes
 from aivailable.placement.planner import FAILED, Planner, plan
 from aivailable.placement.reasons import MIN_AVAILABLE
-from aivailable.placement.versions import given_up, in_force, same_version, succeed, version_hashes
+from aivailable.placement.versions import given_up, gone_back, in_force, same_version, succeed, version_hashes
 
 __all__ = [
     "FAILED",
@@ -18,6 +18,7 @@ __all__ = [
     "Survival",
     "defragment",
     "given_up",
+    "gone_back",
     "in_force",
     "plan",
     "plan_exactly",

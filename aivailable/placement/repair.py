@@ -7,7 +7,6 @@ place of its own, for which others may have to move in turn. Everything that doe
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 
-from aivailable.model.replica import ReplicaState
 from aivailable.placement.choose import Choice, best
 from aivailable.placement.options import Option
 from aivailable.placement.state import Board, Item, ModelState
@@ -229,13 +228,9 @@ def _rank_now(item: Item, chosen: dict[int, Item]) -> tuple[bool, int]:
     """The rank of the replica if it goes: the last one of its model that has a place, or serves, is its first."""
     model: ModelState = item.model
     gone = [other for other in chosen.values() if other.model is model]
-    if _serves(item) and model.spare <= sum(map(_serves, gone)):
+    if item.serves and model.spare <= sum(other.serves for other in gone):
         return model.rank(1)
     return model.rank(model.placed - len(gone))
-
-
-def _serves(item: Item) -> bool:
-    return item.replica is not None and item.replica.state is ReplicaState.SERVING
 
 
 def _least_first(item: Item, chosen: dict[int, Item]) -> tuple[bool, int]:

@@ -15,7 +15,7 @@ from typing import Protocol
 from aivailable.model.cards import Card
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.plan import CardUse, Intention, Placement, Plan, Stop
-from aivailable.model.replica import Replica, ReplicaState, number_of
+from aivailable.model.replica import Replica, ReplicaState, hash_of, number_of
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement.choose import Choice, best
 from aivailable.placement.following import follow, intentions
@@ -191,7 +191,7 @@ class Run:
     def _settled_entry(self, replica: Replica, spec: ModelSpec) -> Kept | None:
         """What is kept of a replica about which nothing needs to be decided: it runs, or will, where it is to."""
         options = self._memory.options(self._fleet, spec)
-        if is_waiting(replica) or replica.replaces or replica.job.rpartition("-")[2] not in options.hashes():
+        if is_waiting(replica) or replica.replaces or hash_of(replica.job) not in options.hashes():
             return None
         if why_forsaken(replica, self.rack, options):
             return None
@@ -364,9 +364,9 @@ class Run:
                 mark = self.board.mark()
                 self.board.lift(old)
                 if place():
-                    state.held = _why_held(state, old.replica, item)
+                    state.held = _why_held(state, old, item)
                     if state.held is None:
-                        state.serving -= old.replica.state is ReplicaState.SERVING
+                        state.serving -= old.serves
                         reason = old.forsaken or "its spec changed"
                         item.instead_of, old.why = old.replica, f"{reason} and there is no room for both"
                         return True
@@ -441,15 +441,11 @@ class Run:
         return tuple(use for node in self._snapshot.nodes for use in uses[node.name])
 
 
-def _why_held(state: ModelState, old: Replica, new: Item) -> Held | None:
+def _why_held(state: ModelState, old: Item, new: Item) -> Held | None:
     """Why an outdated replica may not stop for its successor; None: it may. Those that serve go one at a time."""
-    if old.state is not ReplicaState.SERVING:
+    if not old.serves:
         return None
-    on_its_way = any(
-        item.cards and item is not new and (item.replica is None or item.replica.state is not ReplicaState.SERVING)
-        for item in state.items
-    )
-    if on_its_way:
+    if any(item.cards and item is not new and not item.serves for item in state.items):
         return Held.TURN
     return None if state.spare else Held.MIN_AVAILABLE
 

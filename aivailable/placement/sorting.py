@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.replica import Replica, ReplicaState, hash_of
 
 _WAITING = (ReplicaState.PENDING, ReplicaState.LOST)
 
@@ -43,7 +43,7 @@ def sort_replicas(
     forsaken, failed = forsaken or {}, failed or {}
     found = Sorted()
     for replica in sorted(replicas, key=lambda r: (r.replica, r.job)):
-        if replica.job.rpartition("-")[2] not in hashes or replica.job in forsaken:
+        if hash_of(replica.job) not in hashes or replica.job in forsaken:
             found.outdated.append(replica)
         elif is_waiting(replica):
             found.waiting.append(replica)
@@ -103,7 +103,7 @@ def _retire(found: Sorted, wanted: int, forsaken: Mapping[str, str], failed: Map
     hopeful = [r for r in idle if r.job in forsaken and serving < wanted]
     for replica in idle:
         if replica not in hopeful:
-            why = failed.get(replica.job.rpartition("-")[2], "its spec changed")
+            why = failed.get(hash_of(replica.job), "its spec changed")
             if replica.job in forsaken:
                 why = f"{forsaken[replica.job]}, and its model serves without it"
             found.stops.append((replica, why))

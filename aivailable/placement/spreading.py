@@ -1,6 +1,5 @@
 """Replicas of one model on one node go down together: one of them is moved to another node where that can be done."""
 
-from aivailable.model.replica import ReplicaState
 from aivailable.placement.choose import best
 from aivailable.placement.repair import Repair
 from aivailable.placement.state import Board, Item, ModelState
@@ -20,7 +19,7 @@ def spread(board: Board, repair: Repair, states: list[ModelState]) -> None:
 
 def _at_rest(item: Item) -> bool:
     """Whether an item is new, or serves. As long as one of a model is on its way, all of it is left alone."""
-    return item.waiting is None and (item.replica is None or item.replica.state is ReplicaState.SERVING)
+    return item.waiting is None and (item.replica is None or item.serves)
 
 
 def on_one_node(board: Board, state: ModelState) -> bool:

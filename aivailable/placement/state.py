@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from aivailable.model.fleet import ModelSpec
-from aivailable.model.replica import Replica
+from aivailable.model.replica import Replica, ReplicaState
 from aivailable.placement.options import Option, Options
 from aivailable.placement.rack import Rack
 
@@ -53,6 +53,11 @@ class Item:
     def moved(self) -> bool:
         """Whether it runs now and is to run elsewhere, or otherwise, or not at all."""
         return bool(self.home) and (self.cards != self.home or self.option is not self.stands_as)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it serves now."""
+        return self.replica is not None and self.replica.state is ReplicaState.SERVING
 
     @property
     def loose(self) -> bool:

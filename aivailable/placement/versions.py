@@ -72,6 +72,16 @@ def given_up(fleet: Fleet, failed: Iterable[Failure]) -> dict[str, tuple[Failure
     return found
 
 
+def gone_back(fleet: Fleet, failed: Collection[Failure]) -> frozenset[str]:
+    """The models of which all variants deployed failed and an earlier version is in force."""
+    lost, bad = given_up(fleet, failed), {failure.hash8 for failure in failed}
+    return frozenset(
+        spec.name
+        for spec in in_force(fleet, failed).models
+        if spec.name in lost and spec.variants and not version_hashes(fleet, spec) & bad
+    )
+
+
 def same_version(old: ModelSpec, new: ModelSpec) -> bool:
     """Whether the replicas of one are those of the other: no engine is started anew for the difference."""
     return (old.variants, old.context, old.concurrency) == (new.variants, new.context, new.concurrency)

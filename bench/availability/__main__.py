@@ -7,16 +7,15 @@ the embedded cluster. docs/availability.md says what is measured and how.
 import argparse
 import asyncio
 import json
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from aivailable.cli.serving import one_interrupt
 from aivailable.errors import AivailableError, PermanentError, UserError
 from bench.availability import evidence
 from bench.availability.arrivals import arrivals, read_trace
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep", type=Path, help="keep logs and state in this new directory (embedded)")
     options = parser.parse_args(arguments)
     try:
-        with _interrupted_once():
+        with one_interrupt():
             found = _run(options)
     except AivailableError as error:
         print(f"error: {error.message}\n\nhint: {error.hint}", file=sys.stderr)
@@ -106,26 +105,6 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="bench-availability-", ignore_cleanup_errors=True) as name:
         yield Path(name)
-
-
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM interrupts; later ones cannot disturb the stopping."""
-    interrupted = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        del number, frame
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

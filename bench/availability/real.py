@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from aivailable.cli.main import VERBS
 from aivailable.clients.consul import ConsulRegistry
 from aivailable.clients.nomad import NomadCluster, NomadSecrets
 from aivailable.clients.nomad_api import NomadApi
@@ -58,6 +57,7 @@ OFFERED = frozenset(
         "node-power",
         "node-freeze",
         "node-link",
+        "node-drain",
         "update",
         "nomad-client-kill",
         "consul-agent-kill",
@@ -82,7 +82,7 @@ class Real:
         self._fleet = Fleet()
         self.key = ""
         self.gateways: tuple[str, ...] = ()
-        self.offered = OFFERED | ({"node-drain"} if {"drain", "undrain"} <= VERBS.keys() else set())
+        self.offered = OFFERED
 
     def start(self) -> None:
         """Start controllers, gateways and engines, and wait until all serve.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from aivailable.controller.verdicts import REST_S, Verdicts, failing, hash_of, read_failures, with_failures
+from aivailable.controller.verdicts import REST_S, Verdicts, failing, read_failures, with_failures
 from aivailable.documents import dump_fleet, load_fleet
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.registry import EmbeddedRegistry
 from aivailable.model.failure import Failure
 from aivailable.model.fleet import Fleet, ModelSpec
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.replica import Replica, ReplicaState, hash_of
 from aivailable.model.service import FAILED_KEY
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import given_up, in_force, plan, succeed
@@ -76,13 +76,13 @@ def test_a_bad_version_goes_back_to_the_one_before_and_enough_serve_all_along(
     assert [m.name for m in after.previous] == ["a"]
     assert load_fleet(dump_fleet(after), where="") == after
     bad = {p.spec.hash8 for p in plan(fleet(after.models[0]), rack(size, size)).placements}
-    running = begin(world, lambda r: hash_of(r) in bad)
+    running = begin(world, lambda r: hash_of(r.job) in bad)
     for _ in range(14):
         running.round(after)
         assert world.serving("a") >= 1
 
     assert world.serving("a") == 2
-    assert {hash_of(r) for r in world.replicas.values()} == {job.rpartition("-")[2] for job in good}
+    assert {hash_of(r.job) for r in world.replicas.values()} == {hash_of(job) for job in good}
     (failure,) = running.snapshot().failed
     assert (failure.model, failure.reason) == ("a", "exited with 1")
     assert plan(after, running.snapshot()).actions == ()
