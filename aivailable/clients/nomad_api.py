@@ -27,7 +27,10 @@ STREAM_SILENCE_S = 30.0
 """The event stream sends a heartbeat every 10 s; three missed ones mean that the connection is dead."""
 QueryValue = str | int | Sequence[str]
 
-_PASSING = ("leader", "rpc error: EOF", "failed to get conn", "No path to region", "no servers")
+_PASSING = (
+    *("leader", "rpc error: EOF", "failed to get conn", "No path to region", "no servers"),
+    "error authenticating request",  # by a task's socket, which asks the servers who the task is; refused is 403
+)
 """What an agent says when it cannot reach its servers."""
 ATTEMPTS = 3
 RETRY_DELAY_S = 0.3

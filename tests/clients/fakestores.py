@@ -23,6 +23,8 @@ class Stores:
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     """Paths that fail."""
+    words: dict[str, str] = field(default_factory=dict)
+    """What is said with status 500 where a path is asked for."""
     url: str = ""
     written: int = 10
 
@@ -55,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         kind, _, rest = parts.path.removeprefix("/v1/").partition("/")
         if parts.path in stores.broken:
             self.answer(400, "broken")
+        elif parts.path in stores.words:
+            self.answer(500, stores.words[parts.path])
         elif kind == "health":
             table = rest.partition("/")[0]
             entries = [] if "filter" in query else [*stores.tables[table].values()]
