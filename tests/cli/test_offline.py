@@ -103,7 +103,7 @@ def test_plan_offline_as_text_and_json(files: tuple[str, str], capsys: pytest.Ca
     assert "start replica 0 on" in capsys.readouterr().out
     assert code_of("plan", files[0], "--snapshot", files[1], "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"placements", "actions", "unplaced", "cards", "seconds"}
+    assert set(document) == {"placements", "actions", "unplaced", "deferred", "cards", "seconds"}
     assert document["actions"][0]["kind"] == "start"
 
 
