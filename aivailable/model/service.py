@@ -15,6 +15,8 @@ CONTROLLER_SERVICE = "aivailable-controller"
 
 CONTROLLER_JOB = "aivailable-controller"
 GATEWAY_JOB = "aivailable-gateway"
+OPEN_WEBUI_JOB = "aivailable-open-webui"
+OPEN_WEBUI_SERVICE = "aivailable-open-webui"
 
 FLEET_KEY = "aivailable/fleet"
 EVENTS_KEY = "aivailable/events"

@@ -137,7 +137,7 @@ def json_unquoted(word: str) -> str:
 @pytest.mark.parametrize("template", sorted(shipped("jobs").glob("*.j2")), ids=lambda path: path.name)
 def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> None:
     plain = {"priority", "memory_mib", "device.count", "key", "attribute", "device.affinity[0]", "name", "entry"}
-    plain |= {"copies", "metrics_port", "http_port", "probe_port"}
+    plain |= {"copies", "metrics_port", "http_port", "probe_port", "gateway_port", "dns_port"}
     plain |= {"host", "port", "listen", "proxy_host", "engine_port"}  # constants, some for Nomad's client to fill in
     for_nomad = re.compile(r"{% raw %}.*?{% endraw %}", re.DOTALL)
     for inserted in re.findall(r"{{(.*?)}}", for_nomad.sub("", template.read_text())):
