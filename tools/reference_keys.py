@@ -17,10 +17,10 @@ NONE = "none"
 ELSEWHERE = ("nomad", "consul")
 """Settings that other programs' variables make."""
 SECTIONS = {
-    "[cluster]": fleetfile._Cluster,  # noqa: SLF001 - the file's own keys are nobody's business but this page's
-    "[[model]]": fleetfile._Model,  # noqa: SLF001
-    "where": fleetfile._Where,  # noqa: SLF001
-    "[[model.variant]]": fleetfile._Variant,  # noqa: SLF001
+    "[cluster]": fleetfile._Cluster,
+    "[[model]]": fleetfile._Model,
+    "where": fleetfile._Where,
+    "[[model.variant]]": fleetfile._Variant,
 }
 
 
