@@ -93,7 +93,7 @@ class Settings(BaseModel):
     """Directory of the embedded cluster: its files, logs and lock."""
 
     models: Path | None = None
-    """Directory of a node for model files that jobs bring; default: `models` in `state`, on a real cluster
+    """Directory of a node for model files that jobs bring; default: `models` in `AIVAILABLE_STATE`, on a real cluster
     `/var/lib/aivailable/models`."""
 
     hub_endpoint: str = ""

@@ -16,6 +16,7 @@ from aivailable.model.fleet import Variant
 from aivailable.model.names import unsafe_in_job
 from aivailable.model.plan import Placement
 from aivailable.rendering import render
+from aivailable.rendering.jobs import META
 from aivailable.settings import Settings, load, shipped
 from tests.rendering.examples import SETTINGS, documents, llamacpp, meshed, vllm
 
@@ -144,3 +145,10 @@ def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> 
         value = inserted.strip()
         assert value.endswith("| hcl") or value in plain or value.startswith("command_or_image("), value
     assert len(template.read_text().splitlines()) <= 150
+
+
+def test_the_meta_of_a_job_is_what_the_documentation_of_it_says() -> None:
+    text = render(replace(llamacpp(), replaces="llm-m-0-00000000"), SETTINGS).text
+
+    (meta,) = parsed(text)["meta"]
+    assert set(meta) == set(META)
