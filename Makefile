@@ -42,7 +42,7 @@ bench: .venv/dev.stamp
 
 # The variable keeps the theme's notice of its end of life (docs/decisions.md) out of a build that is to say nothing.
 docs: .venv/dev.stamp
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .venv: .venv/dev.stamp
 
