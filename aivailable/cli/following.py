@@ -1,5 +1,7 @@
 """Shows progress per replica on stderr until the fleet serves: a live table on a terminal, else one line per change."""
 
+import re
+import time
 from collections.abc import Iterable
 
 from rich.live import Live
@@ -11,6 +13,10 @@ from aivailable.cli.rack_view import STATE_STYLE
 from aivailable.cli.views import card_names
 from aivailable.controller.follow import Progress
 from aivailable.model.replica import Replica
+
+AGAIN_S = 10.0
+"""How often a line that differs in its numbers only (seconds, percent) is worth another one."""
+_NUMBER = re.compile(r"\(.*\d.*\)")
 
 
 def show(looks: Iterable[Progress]) -> Progress:
@@ -28,12 +34,15 @@ def _show_live(looks: Iterable[Progress]) -> Progress:
 
 def _show_lines(looks: Iterable[Progress]) -> Progress:
     last: Progress | None = None
-    told: dict[str, str] = {}
+    told: dict[str, tuple[str, float]] = {}
     for last in looks:
+        now_s = time.monotonic()
         for replica in last.replicas:
             line = _line(replica, last)
-            if told.get(replica.job) != line:
-                told[replica.job] = line
+            words = _NUMBER.sub("", line)
+            before, told_s = told.get(replica.job, ("", now_s))
+            if line != before and (words != _NUMBER.sub("", before) or now_s - told_s >= AGAIN_S):
+                told[replica.job] = line, now_s
                 notes.print(line)
     return _some(last)
 
