@@ -171,8 +171,8 @@ class Settings(BaseModel):
     or `envoy`, which Nomad runs in a container (needs a Consul that drives a current Envoy). Replicas that run keep
     theirs."""
 
-    controller_port: int = Field(default=8090, ge=1, le=65535)
-    """Port on which controllers of a real cluster serve their metrics."""
+    controller_port: int = Field(default=8090, ge=0, le=65535)
+    """Port of the web page and of `/metrics`, on each controller and in the demo; 0 takes a free one, in the demo."""
 
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""

@@ -56,7 +56,7 @@ def _plugin_seconds() -> float:
 
 def _demo_seconds() -> float:
     with tempfile.TemporaryDirectory() as state:
-        ports = {"AIVAILABLE_GATEWAY_PORT": "0", "AIVAILABLE_PROBE_PORT": "0"}
+        ports = {f"AIVAILABLE_{name}_PORT": "0" for name in ("GATEWAY", "PROBE", "CONTROLLER")}
         return _seconds([*PROGRAM, "demo", "--once"], {**os.environ, **ports, "AIVAILABLE_STATE": state})
 
 

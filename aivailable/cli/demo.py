@@ -12,6 +12,7 @@ from aivailable.cli.connection import connect, read_settings, trust_of
 from aivailable.cli.console import notes, out
 from aivailable.cli.deploy import refuse_impossible, wait_until_served
 from aivailable.cli.fleet_input import fleet_from_file, read_text
+from aivailable.cli.page import eyes_of_one_machine, page
 from aivailable.cli.plan import timed_plan
 from aivailable.cli.serving import one_interrupt
 from aivailable.cli.telling import Teller
@@ -20,12 +21,14 @@ from aivailable.clients.chat import ChatRequest, Trust, stream_chat
 from aivailable.controller.fleetstore import read_fleet, write_fleet
 from aivailable.controller.journal import read_decisions
 from aivailable.controller.mesh import without_mesh
+from aivailable.controller.metrics import Metrics
 from aivailable.controller.observe import observe
 from aivailable.controller.one_machine import Running, one_machine
 from aivailable.controller.sources import Sources
 from aivailable.devices.simulated import load_nodes
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.errors import UserError
+from aivailable.gateway.ports import choose_port
 from aivailable.model.fleet import Fleet
 from aivailable.settings import shipped
 
@@ -55,11 +58,15 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     cards = sum(len(node.cards) for node in nodes)
     notes.print(f"Starting an embedded cluster: {len(nodes)} nodes with {cards} simulated cards …")
     notes.print()
-    with one_interrupt(), one_machine(nodes, settings) as running:
-        _deploy(running, fleet, settings.deploy_timeout_s)
-        _ask(running, fleet, trust_of(settings))
-        if not once:
-            _stay(running, fleet)
+    metrics = Metrics(dict)
+    address = settings.gateway_address
+    with one_interrupt(), one_machine(nodes, settings, watcher=metrics) as running:
+        port = choose_port(address, settings, "controller_port")
+        with page(eyes_of_one_machine(running), running.secrets, metrics, address, port):
+            _deploy(running, fleet, settings.deploy_timeout_s)
+            _ask(running, fleet, trust_of(settings))
+            if not once:
+                _stay(running, fleet, f"http://{address}:{port}")
     notes.print("Everything this demo started has stopped.")
 
 
@@ -126,12 +133,13 @@ def _ask(running: Running, fleet: Fleet, trust: Trust) -> None:
     click.echo()
 
 
-def _stay(running: Running, fleet: Fleet) -> None:
+def _stay(running: Running, fleet: Fleet, page_url: str) -> None:
     body = json.dumps(
         {"model": fleet.models[0].name, "messages": _messages(), "temperature": 0, "max_tokens": ANSWER_TOKENS}
     )
     program = _program()
     out.print("\n[bold]It stays up[/] (simulated cards; Ctrl-C stops everything)")
+    click.echo(f"  page      {page_url}/#key={running.key}")
     click.echo(f"  base URL  {running.base_url}")
     click.echo(f"  key       {running.key}")
     click.echo(

@@ -41,8 +41,10 @@ OF_EXTRAS = {
     "psutil": "demo",
     "xllamacpp": "demo",
     "prometheus_client": "cluster",
+    "starlette": "cluster",
+    "uvicorn": "cluster",
 }
-"""Modules that only an extra installs."""
+"""Modules that only an extra installs; the verb `demo` has all of its own in the extra of that name."""
 
 
 class _Verbs(click.Group):
@@ -63,7 +65,7 @@ class _Verbs(click.Group):
                 raise
             raise UserError(
                 f"aivailable {cmd_name} needs {error.name}, which is not installed",
-                hint=f"pip install 'aivailable[{OF_EXTRAS[error.name]}]'",
+                hint=f"pip install 'aivailable[{'demo' if cmd_name == 'demo' else OF_EXTRAS[error.name]}]'",
             ) from error
         return command
 

@@ -1,19 +1,15 @@
 """What Prometheus may read of a controller and of the cards."""
 
 import collections
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from socketserver import TCPServer, ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from aivailable.controller.loop import Step
-from aivailable.errors import AivailableError, UserError
+from aivailable.errors import AivailableError
 from aivailable.model.plan import Action, Move, Start
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
@@ -24,64 +20,44 @@ REALLOCATION_BUCKETS_S = (1, 2, 5, 10, 20, 40, 80, 160, 320, 640)
 
 
 class Metrics:
-    """Counts what a controller does and shows what it saw last. A leader's figures are the cluster's."""
+    """Counts what a controller does and shows what it saw last. A leader's figures are the cluster's.
+
+    They stand in `registry`, which the page's server shows at `/metrics`.
+    """
 
     def __init__(self, cards_in_use: Callable[[], Mapping[str, int]], *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._seen = _Seen(cards_in_use)
-        self._registry.register(self._seen)
-        self._leading = Gauge("aivailable_leading", "1 where this controller leads", registry=self._registry)
+        self.registry.register(self._seen)
+        self._leading = Gauge("aivailable_leading", "1 where this controller leads", registry=self.registry)
         self._last_round = Gauge(
             "aivailable_last_round_timestamp_seconds",
             "When this controller's last round as leader ended well, in seconds since 1970; 0: it had none",
-            registry=self._registry,
+            registry=self.registry,
         )
         self._plan_s = Histogram(
-            "aivailable_plan_seconds", "Time to plan", buckets=PLAN_BUCKETS_S, registry=self._registry
+            "aivailable_plan_seconds", "Time to plan", buckets=PLAN_BUCKETS_S, registry=self.registry
         )
         self._actions = Counter(
-            "aivailable_actions", "Actions carried out", ("kind", "outcome"), registry=self._registry
+            "aivailable_actions", "Actions carried out", ("kind", "outcome"), registry=self.registry
         )
         self._wanted = Gauge(
-            "aivailable_replicas_wanted", "Replicas that the fleet asks for", ("model",), registry=self._registry
+            "aivailable_replicas_wanted", "Replicas that the fleet asks for", ("model",), registry=self.registry
         )
-        self._serving = Gauge("aivailable_replicas_serving", "Replicas that serve", ("model",), registry=self._registry)
+        self._serving = Gauge("aivailable_replicas_serving", "Replicas that serve", ("model",), registry=self.registry)
         self._unplaced = Gauge(
-            "aivailable_replicas_unplaced", "Replicas that found no place", ("model",), registry=self._registry
+            "aivailable_replicas_unplaced", "Replicas that found no place", ("model",), registry=self.registry
         )
         self._reallocation_s = Histogram(
             "aivailable_reallocation_seconds",
             "Time from the loss of a serving replica to the next one serving",
             ("model",),
             buckets=REALLOCATION_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._losses = _Losses()
         self._shown: set[str] = set()
-
-    @contextlib.contextmanager
-    def served(self, address: str, port: int) -> Iterator[None]:
-        """Serve them over HTTP at `/metrics`.
-
-        Raises:
-            UserError: The port cannot be used.
-        """
-        try:
-            server = _Server((address, port), _Handler)
-        except OSError as error:
-            raise UserError(
-                f"{address}:{port}: {error.strerror}", hint="set AIVAILABLE_CONTROLLER_PORT to another port"
-            ) from error
-        server.set_app(make_wsgi_app(self._registry))
-        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     def leads(self, *, leading: bool) -> None:
         """This controller leads now, or leads no longer; who does not lead shows no replicas."""
@@ -116,25 +92,6 @@ class Metrics:
 
     def _by_model(self) -> tuple[Gauge, Gauge, Gauge]:
         return self._wanted, self._serving, self._unplaced
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """Answers each request on a thread of its own."""
-
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        """Bind without the base class's search for this host's name: with no DNS that takes ten seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-
-class _Handler(WSGIRequestHandler):
-    """Keeps health checks, one a second, out of the log."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
 
 
 class _Losses:

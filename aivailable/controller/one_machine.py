@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from aivailable.controller.loop import Controller
+from aivailable.controller.loop import Controller, Watcher
 from aivailable.embedded.agent import Agent
 from aivailable.embedded.cluster import EmbeddedCluster
 from aivailable.embedded.processes import remember
@@ -31,18 +31,19 @@ KEY_ID = "demo"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The handles on what runs: where clients connect, with which key."""
+    """The handles on what runs: where clients connect, with which key, and the probe port's `host:port`."""
 
     cluster: EmbeddedCluster
     registry: EmbeddedRegistry
     secrets: EmbeddedSecrets
     base_url: str
+    probes: str
     key: str
 
 
 @contextmanager
-def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running]:
-    """Run the whole product on this machine for as long as the context lasts.
+def one_machine(nodes: tuple[Node, ...], settings: Settings, *, watcher: Watcher | None = None) -> Iterator[Running]:
+    """Run the whole product on this machine for as long as the context lasts; `watcher` is told what is done.
 
     Raises:
         UserError: The state directory is in use, a port is taken, or a part of the extra `demo` is missing.
@@ -69,8 +70,15 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings) -> Iterator[Running
         base_url = f"{settings.gateway_scheme}://{settings.gateway_address}:{envoy.http_port}/v1"
         endpoint_file.write_text(json.dumps({"base_url": base_url}))
         running.callback(endpoint_file.unlink, missing_ok=True)
-        running.enter_context(_thread("controller", Controller(cluster, registry, settings).run))
-        yield Running(cluster=cluster, registry=registry, secrets=secrets, base_url=base_url, key=key.secret)
+        running.enter_context(_thread("controller", Controller(cluster, registry, settings, watcher=watcher).run))
+        yield Running(
+            cluster=cluster,
+            registry=registry,
+            secrets=secrets,
+            base_url=base_url,
+            probes=f"{settings.gateway_address}:{envoy.probe_port}",
+            key=key.secret,
+        )
 
 
 @contextmanager

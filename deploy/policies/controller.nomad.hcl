@@ -10,8 +10,13 @@ namespace "*" {
 namespace "@NAMESPACE@" {
   capabilities = ["list-jobs", "read-job", "submit-job", "read-fs", "read-logs"]
 
-  # engine.nomad.hcl gives it to every job of the namespace; a closer path takes it back.
   variables {
+    # Its page is for whoever has a key.
+    path "aivailable/keys/*" {
+      capabilities = ["list", "read"]
+    }
+
+    # engine.nomad.hcl gives it to every job of the namespace; a closer path takes it back.
     path "aivailable/hub" {
       capabilities = ["deny"]
     }

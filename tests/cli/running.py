@@ -27,6 +27,7 @@ class Demo:
             "AIVAILABLE_STATE": str(state),
             "AIVAILABLE_GATEWAY_PORT": "0",
             "AIVAILABLE_PROBE_PORT": "0",
+            "AIVAILABLE_CONTROLLER_PORT": "0",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

@@ -1,17 +1,15 @@
-"""What Prometheus reads of a controller, over HTTP as it does."""
+"""What Prometheus reads of a controller."""
 
 from dataclasses import replace
 
-import httpx
-import pytest
+from prometheus_client import generate_latest
 
 from aivailable.controller.apply import Outcome
 from aivailable.controller.loop import Step
 from aivailable.controller.metrics import Metrics
-from aivailable.errors import RetryableError, UserError
+from aivailable.errors import RetryableError
 from aivailable.model.replica import Replica, ReplicaState
 from aivailable.placement import plan
-from tests.processes import free_port
 from tests.samples import fleet, model, rack
 
 WANTED = fleet(model("m", replicas=2))
@@ -40,9 +38,7 @@ def step(at_s: float, *states: ReplicaState) -> Step:
 
 
 def read(metrics: Metrics) -> dict[str, float]:
-    port = free_port()
-    with metrics.served("127.0.0.1", port):
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    text = generate_latest(metrics.registry).decode()
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
@@ -126,13 +122,3 @@ def test_an_agent_that_does_not_answer_hides_only_what_is_in_use() -> None:
     found = read(metrics)
     assert any(name.startswith("aivailable_vram_total_bytes") for name in found)
     assert not any(name.startswith("aivailable_vram_used_bytes") for name in found)
-
-
-def test_a_taken_port_is_told_with_the_setting() -> None:
-    port = free_port()
-    with (
-        Metrics(dict).served("127.0.0.1", port),
-        pytest.raises(UserError, match="AIVAILABLE_CONTROLLER_PORT"),
-        Metrics(dict).served("127.0.0.1", port),
-    ):
-        pass

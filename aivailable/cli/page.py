@@ -1,0 +1,64 @@
+"""The web page as the long-running verbs start it: what it looks at on a real cluster and on this machine."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from aivailable.cli.connection import Connection
+from aivailable.clients.gateway_metrics import read_gateways
+from aivailable.clients.nomad import NomadCluster
+from aivailable.controller.metrics import Metrics
+from aivailable.controller.one_machine import Running
+from aivailable.model.service import GATEWAY_SERVICE
+from aivailable.page.access import Keyring
+from aivailable.page.app import application
+from aivailable.page.looking import Eyes, Live, Looker
+from aivailable.page.server import serving
+from aivailable.seams import Secrets
+
+
+@contextmanager
+def page(eyes: Eyes, secrets: Secrets, metrics: Metrics, address: str, port: int) -> Iterator[None]:
+    """Serve the page and the metrics for as long as the context lasts.
+
+    Raises:
+        UserError: The port cannot be used.
+    """
+    app = application(Live(Looker(eyes).look), Keyring(secrets), metrics.registry)
+    with serving(app, address, port):
+        yield
+
+
+def eyes_of_a_real_cluster(connection: Connection, nomad: NomadCluster) -> Eyes:
+    """What the page of a controller looks at; gateways are those that Consul finds healthy."""
+    settings, registry = connection.settings, connection.registry
+
+    def gateways() -> Mapping[str, str]:
+        found = [instance for instance in registry.instances(GATEWAY_SERVICE) if instance.passing]
+        return read_gateways({g.node: f"{g.address}:{g.meta.get('probe', settings.probe_port)}" for g in found})
+
+    def base_urls() -> tuple[str, ...]:
+        scheme, port = settings.gateway_scheme, settings.gateway_port
+        named = (f"{scheme}://{GATEWAY_SERVICE}.service.consul:{port}/v1",)
+        found = sorted((g.address, g.port) for g in registry.instances(GATEWAY_SERVICE) if g.passing)
+        numbered = tuple(f"{scheme}://{address}:{port}/v1" for address, port in found)
+        # A certificate that clients can check is for the name; a browser need not have Consul's DNS otherwise.
+        return (*named, *numbered) if settings.tls_certificate else (*numbered, *named)
+
+    return Eyes(
+        cluster=connection.cluster,
+        registry=registry,
+        gateways=gateways,
+        in_use_mib=nomad.cards_in_use,
+        base_urls=base_urls,
+    )
+
+
+def eyes_of_one_machine(running: Running) -> Eyes:
+    """What the demo's page looks at. Simulated cards have no driver to ask."""
+    return Eyes(
+        cluster=running.cluster,
+        registry=running.registry,
+        gateways=lambda: read_gateways({"gateway": running.probes}),
+        in_use_mib=dict,
+        base_urls=lambda: (running.base_url,),
+    )

@@ -1,0 +1,48 @@
+"""Who may look: whoever sends an API key that is good."""
+
+import hmac
+import threading
+import time
+from collections.abc import Callable
+
+from aivailable.keystore import read_keys
+from aivailable.model.service import ApiKey
+from aivailable.seams import Secrets
+
+FRESH_S = 2.0
+"""How long keys are believed after they were read: as fast as a gateway forgets a revoked one."""
+BEARER = "bearer "
+
+
+class Keyring:
+    """The keys of the store, read again when they are old."""
+
+    def __init__(self, secrets: Secrets, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._secrets = secrets
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: tuple[ApiKey, ...] = ()
+        self._read_at_s: float | None = None
+
+    def key_of(self, authorization: str, *, now_s: float) -> ApiKey | None:
+        """The key that an `Authorization` header carries; None where it carries none that is good at `now_s`.
+
+        Raises:
+            AivailableError: The store cannot be read.
+        """
+        if not authorization.lower().startswith(BEARER):
+            return None
+        secret = authorization[len(BEARER) :].strip().encode()
+        found = None
+        for key in self._current():
+            # All are compared, and each in constant time: how long it takes tells nothing of a secret.
+            if hmac.compare_digest(key.secret.encode(), secret):
+                found = key
+        return None if found is None or 0 < found.expires_at <= now_s else found
+
+    def _current(self) -> tuple[ApiKey, ...]:
+        with self._lock:
+            if self._read_at_s is None or self._clock() - self._read_at_s >= FRESH_S:
+                self._keys = read_keys(self._secrets)
+                self._read_at_s = self._clock()
+            return self._keys
