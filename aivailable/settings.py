@@ -174,6 +174,20 @@ class Settings(BaseModel):
     controller_port: int = Field(default=8090, ge=0, le=65535)
     """Port of the web page and of `/metrics`, on each controller and in the demo; 0 takes a free one, in the demo."""
 
+    prometheus_command: str = ""
+    """Command that the job of Prometheus starts on a node, as a shell line; empty: a container. It must know Consul
+    (`consul_sd_configs`), which Debian's package does not."""
+
+    prometheus_port: int = Field(default=9090, ge=1, le=65535)
+    """Port on which Prometheus listens, on its node's address."""
+
+    prometheus_disk_mib: int = Field(default=5120, ge=256)
+    """Disk that Prometheus may use on its node, in MiB; it forgets the oldest when four fifths are full, and what is
+    older than 90 days."""
+
+    alertmanager: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.\[\]:-]+:\d+$")
+    """`host:port` of an Alertmanager that Prometheus sends its alerts to; empty: they are shown on its page only."""
+
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""
 
@@ -259,6 +273,7 @@ def of_a_real_cluster(settings: Settings) -> Settings:
 def passed_on(settings: Settings) -> dict[str, str]:
     """The variables by which a job's process gets the settings that were given to this one."""
     here = {"state", "nomad", "consul", "gateway_address", "deploy_timeout_s"}
+    here |= {"prometheus_command", "prometheus_port", "prometheus_disk_mib", "alertmanager"}  # of their own job alone
     given = sorted(settings.model_fields_set - here)
     return {PREFIX + field.upper(): str(getattr(settings, field)) for field in given}
 
@@ -291,7 +306,7 @@ def _consul(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def shipped(name: str) -> Path:
-    """A folder of data files that comes with AIvailable (`jobs`, `envoy`, `examples`), in a wheel or in a checkout."""
+    """A folder of data files that comes with AIvailable (`jobs`, `envoy`, …), in a wheel or in a checkout."""
     package = Path(__file__).parent
     installed = package / "_shipped" / name
     return installed if installed.is_dir() else package.parent / name

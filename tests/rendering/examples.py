@@ -9,7 +9,7 @@ from aivailable.model.fleet import Engine, Resolved, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement, Requirement
 from aivailable.model.replica import ReplicaSpec
-from aivailable.rendering import render
+from aivailable.rendering import RenderedJob, render, render_gateway, render_prometheus
 from aivailable.settings import Settings
 from tests.samples import EIGHT_B, SMALL, variant
 
@@ -111,4 +111,14 @@ def documents() -> Mapping[str, str]:
     made = {name: render(placement, SETTINGS) for name, placement in placements.items()}
     in_a_container = replace(vllm(), spec=replace(vllm().spec, mesh="bridge"))
     made["mesh-envoy"] = render(in_a_container, SETTINGS.model_copy(update={"sidecar": "envoy"}))
-    return {f"{name}.nomad.hcl": job.text for name, job in made.items()}
+    return {f"{name}.nomad.hcl": job.text for name, job in {**made, **_own()}.items()}
+
+
+def _own() -> Mapping[str, RenderedJob]:
+    """Jobs that are no engines."""
+    command = {"prometheus_command": "/opt/prometheus/prometheus --log.level=warn", "alertmanager": "alerts.lab:9093"}
+    return {
+        "gateway": render_gateway(SETTINGS, copies=2),
+        "prometheus": render_prometheus(SETTINGS),
+        "prometheus-on-a-node": render_prometheus(SETTINGS.model_copy(update=command)),
+    }
