@@ -26,7 +26,7 @@ def configuration(settings: Settings, gateway: str) -> dict[str, Any]:
 
 
 def with_static_targets(made: Mapping[str, Any], services: Mapping[str, Sequence[Target]]) -> dict[str, Any]:
-    """The configuration with the instances of services written down, in the labels by which Prometheus knows Consul's."""
+    """The configuration with the instances of services written down, in the labels that Prometheus gives Consul's."""
     scrapes = []
     for scrape in made["scrape_configs"]:
         asked = [name for source in scrape["consul_sd_configs"] for name in source["services"]]

@@ -1,13 +1,8 @@
 """Each query names a metric that exists: asked of a running demo, by its endpoints and by a real Prometheus."""
 
-import json
-import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
 import pytest
 
 from aivailable.embedded.registry import EmbeddedRegistry
@@ -16,6 +11,7 @@ from aivailable.model.service import ENGINE_SERVICE
 from aivailable.settings import Settings
 from tests.cli.running import CHAT, MODEL, Demo, demo
 from tests.monitoring.configuration import Target, configuration, with_static_targets
+from tests.monitoring.endpoints import Endpoints, names, names_of_vllm
 from tests.monitoring.prometheus import Prometheus, prometheus
 from tests.monitoring.queries import OF_PROMETHEUS, Query, filled, panels, queries
 from tests.processes import eventually
@@ -23,8 +19,6 @@ from tests.weights import smollm2
 
 pytestmark = [pytest.mark.envoy, pytest.mark.engine, pytest.mark.timeout(300)]
 
-VLLM = Path(__file__).parent / "vllm-0.32.0.txt"
-KINDS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 NOTHING_TO_SHOW = {
     "Used by card",
     "Cards that cannot be used",
@@ -34,32 +28,6 @@ NOTHING_TO_SHOW = {
 """Panels that are empty on a demo that is well: simulated cards have no driver, llama.cpp tells of no cache."""
 EVALUATIONS = 5
 """How often the alerts are judged while nothing may come up."""
-
-
-@dataclass(frozen=True)
-class Endpoints:
-    """Where a demo's metrics are, by `host:port`."""
-
-    controller: str
-    http: str
-    probes: str
-    engines: tuple[str, ...]
-
-    def texts(self) -> Mapping[str, str]:
-        """What each answers."""
-        paths = {
-            "controller": f"{self.controller}/metrics",
-            "gateway": f"{self.probes}/metrics",
-            "feeder": f"{self.probes}/metrics/feeder",
-            "engine": f"{self.probes}/engines/{self.engines[0]}/metrics",
-        }
-        found = {}
-        for name, path in paths.items():
-            answer = httpx.get(f"http://{path}", timeout=10, trust_env=False).raise_for_status()
-            # Prometheus 3 refuses what does not say what it is.
-            assert answer.headers["content-type"].startswith("text/plain"), name
-            found[name] = answer.text
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +40,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def endpoints(up: Demo) -> Endpoints:
-    bootstrap = json.loads((up.state / "gateway" / "bootstrap.json").read_text())
-    ports = {
-        listener["name"]: listener["address"]["socket_address"]["port_value"]
-        for listener in bootstrap["static_resources"]["listeners"]
-    }
-    engines = EmbeddedRegistry(up.state).instances(ENGINE_SERVICE)
-    return Endpoints(
-        controller=up.line("page ").removeprefix("http://").partition("/")[0],
-        http=f"127.0.0.1:{ports['http']}",
-        probes=f"127.0.0.1:{ports['probes']}",
-        engines=tuple(f"{engine.address}:{engine.port}" for engine in engines),
-    )
+    return Endpoints.of(up)
 
 
 def ask(up: Demo) -> None:
@@ -93,19 +50,6 @@ def ask(up: Demo) -> None:
         assert client.post(CHAT, json=body).status_code == 200
         assert "[DONE]" in client.post(CHAT, json={**body, "stream": True}).text
         assert client.post(CHAT, json={**body, "model": "nope"}).status_code == 404
-
-
-def names(text: str) -> set[str]:
-    """The names that a text in Prometheus' form has samples of, or will have."""
-    found = {re.split(r"[{ ]", line, maxsplit=1)[0] for line in text.splitlines() if line and not line.startswith("#")}
-    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
-        found |= {name, *(f"{name}{end}" for end in KINDS["histogram"] if kind == "histogram")}
-    return found
-
-
-def names_of_vllm() -> set[str]:
-    lines = [line.split() for line in VLLM.read_text().splitlines() if not line.startswith("#")]
-    return {f"{name}{end}" for name, kind in lines for end in KINDS.get(kind, ("",))}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.monitoring.queries import names_in
         ("time() - max(d_seconds and e == 1) > 120", {"d_seconds", "e"}),
         ("sum(f) without (instance) / on (node) group_left (name) g offset 5m", {"f", "g"}),
         ("absent(h == 1) or vector(0)", {"h"}),
-        ("count(i{alertstate=\"firing\"}) + 2.5e3 - avg_over_time(j[1h:5m])", {"i", "j"}),
+        ('count(i{alertstate="firing"}) + 2.5e3 - avg_over_time(j[1h:5m])', {"i", "j"}),
     ],
 )
 def test_the_names_in_a_query_are_found(query: str, names: set[str]) -> None:
