@@ -200,7 +200,7 @@ def seen_by(shown: Picture, key: ApiKey) -> Picture:
         shown,
         nodes=tuple(_without_names(node, own) for node in shown.nodes),
         models=tuple(model for model in shown.models if model.name in own),
-        decisions=tuple(entry for entry in shown.decisions if entry.about.rpartition(" #")[0] in about),
+        decisions=tuple(entry for entry in shown.decisions if entry.about.partition(" #")[0] in about),
     )
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a controller."""
+"""What Prometheus reads of a controller; how it is served: tests/page."""
 
 from dataclasses import replace
 
