@@ -107,7 +107,7 @@ class Settings(BaseModel):
     """Port for HTTP clients; 0 takes a free one."""
 
     probe_port: int = Field(default=8081, ge=0, le=65535)
-    """Port for probes (`/ready`), which need no key; 0 takes a free one."""
+    """Port for probes (`/ready`) and metrics, which need no key; 0 takes a free one."""
 
     gateway_workers: int = Field(default=2, ge=1, le=64)
     """Threads of a gateway's Envoy: each brings up to a core's worth of requests, and takes that core."""
