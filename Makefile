@@ -33,6 +33,7 @@ lint: .venv/dev.stamp
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/reference.py --check
 	@$(BIN)/python tools/hardware.py --check
+	@$(BIN)/python tools/cost.py --check
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m bench

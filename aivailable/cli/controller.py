@@ -1,5 +1,7 @@
 """`aivailable controller`: the loop of a real cluster; a Nomad job runs it, several at once."""
 
+from pathlib import Path
+
 import click
 
 from aivailable.cli.connection import connect, require_nomad
@@ -12,8 +14,15 @@ from aivailable.errors import UserError
 
 @click.command("controller")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Where to serve the page and the metrics.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=Path("controller"),
+    show_default=True,
+    help="Where to keep a certificate that it makes itself (AIVAILABLE_TLS_SELF_SIGNED).",
+)
 @click.pass_obj
-def command(cluster: str | None, address: str) -> None:
+def command(cluster: str | None, address: str, directory: Path) -> None:
     """Keep the cluster equal to the fleet, until SIGTERM. Several may run; one leads.
 
     `aivailable up` registers the job that runs it.
@@ -24,13 +33,24 @@ def command(cluster: str | None, address: str) -> None:
     stop = stopped_by_signal()
     metrics = Metrics(nomad.cards_in_use)
     eyes = eyes_of_a_real_cluster(connection, nomad)
-    if not connection.settings.controller_port:
+    settings = connection.settings
+    if not settings.controller_port:
         raise UserError("AIVAILABLE_CONTROLLER_PORT=0: nobody finds a free one here", hint="name a port")
-    with page(eyes, connection.secrets, metrics, address, connection.settings.controller_port):
+    directory.mkdir(parents=True, exist_ok=True)
+    shown = page(
+        eyes,
+        connection.secrets,
+        metrics,
+        settings,
+        address=address,
+        port=settings.controller_port,
+        directory=directory,
+    )
+    with shown:
         loop = Controller(
             connection.cluster,
             connection.registry,
-            connection.settings,
+            settings,
             watcher=metrics,
             in_use=nomad.cards_in_use,
         )

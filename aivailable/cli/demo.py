@@ -27,6 +27,7 @@ from aivailable.controller.one_machine import Running, one_machine
 from aivailable.controller.sources import Sources
 from aivailable.devices.simulated import load_nodes
 from aivailable.embedded.cluster import EmbeddedCluster
+from aivailable.embedded.state import GATEWAY_DIR
 from aivailable.errors import UserError
 from aivailable.gateway.ports import choose_port
 from aivailable.model.fleet import Fleet
@@ -62,11 +63,14 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     address = settings.gateway_address
     with one_interrupt(), one_machine(nodes, settings, watcher=metrics) as running:
         port = choose_port(address, settings, "controller_port")
-        with page(eyes_of_one_machine(running), running.secrets, metrics, address, port):
+        eyes, directory = eyes_of_one_machine(running), settings.state / GATEWAY_DIR
+        with page(
+            eyes, running.secrets, metrics, settings, address=address, port=port, directory=directory
+        ) as page_url:
             _deploy(running, fleet, settings.deploy_timeout_s)
             _ask(running, fleet, trust_of(settings))
             if not once:
-                _stay(running, fleet, f"http://{address}:{port}")
+                _stay(running, fleet, page_url)
     notes.print("Everything this demo started has stopped.")
 
 

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aivailable.cli.console import notes
-from aivailable.cli.views import STATE_STYLE, card_names
+from aivailable.cli.rack_view import STATE_STYLE
+from aivailable.cli.views import card_names
 from aivailable.controller.follow import Progress
 from aivailable.model.replica import Replica
 

@@ -2,30 +2,40 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from aivailable.cli.connection import Connection
 from aivailable.clients.gateway_metrics import read_gateways
 from aivailable.clients.nomad import NomadCluster
 from aivailable.controller.metrics import Metrics
 from aivailable.controller.one_machine import Running
+from aivailable.gateway.tls import with_own_certificate
 from aivailable.model.service import GATEWAY_SERVICE
 from aivailable.page.access import Keyring
 from aivailable.page.app import application
 from aivailable.page.looking import Eyes, Live, Looker
-from aivailable.page.server import serving
+from aivailable.page.server import Tls, serving
 from aivailable.seams import Secrets
+from aivailable.settings import Settings
 
 
 @contextmanager
-def page(eyes: Eyes, secrets: Secrets, metrics: Metrics, address: str, port: int) -> Iterator[None]:
-    """Serve the page and the metrics for as long as the context lasts.
+def page(
+    eyes: Eyes, secrets: Secrets, metrics: Metrics, settings: Settings, *, address: str, port: int, directory: Path
+) -> Iterator[str]:
+    """Serve the page and the metrics for as long as the context lasts; gives the page's address.
+
+    By HTTPS where the gateways speak it, because the same keys are sent here. `directory` keeps a certificate that is
+    made here (AIVAILABLE_TLS_SELF_SIGNED).
 
     Raises:
-        UserError: The port cannot be used.
+        UserError: The port or the certificate cannot be used.
     """
     app = application(Live(Looker(eyes).look), Keyring(secrets), metrics.registry)
-    with serving(app, address, port):
-        yield
+    settings = with_own_certificate(settings, directory)
+    tls = Tls(settings.tls_certificate, settings.tls_key) if settings.tls_certificate and settings.tls_key else None
+    with serving(app, address, port, tls):
+        yield f"{settings.gateway_scheme}://{address}:{port}"
 
 
 def eyes_of_a_real_cluster(connection: Connection, nomad: NomadCluster) -> Eyes:

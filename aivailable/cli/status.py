@@ -1,6 +1,7 @@
 """`aivailable status`: what runs where, how it is, and why."""
 
 import json
+import time
 from dataclasses import asdict
 
 import click
@@ -10,12 +11,13 @@ from rich.text import Text
 
 from aivailable.cli.connection import Connection, connect
 from aivailable.cli.console import out
-from aivailable.cli.views import events_view, missing_view, nodes_view, replicas_view
+from aivailable.cli.rack_view import rack_view
+from aivailable.cli.views import events_view, missing_view, replicas_view
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.history import history
 from aivailable.controller.observe import observe
+from aivailable.controller.picture import Picture, picture
 from aivailable.documents import snapshot_document
-from aivailable.model.fleet import Fleet
 from aivailable.model.replica import ReplicaState
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import given_up, plan
@@ -24,6 +26,7 @@ EVENTS_SHOWN = 12
 EVENTS_IN_JSON = 100
 WATCH_STEP_S = 1.0
 
+CONDITION_STYLE = {"good": "green", "thin": "yellow", "down": "red"}
 MESH = {
     "none": "Gateways reach engines by plain HTTP (no mesh)",
     "bridge": "Gateways reach engines by mutual TLS (mesh, each engine in a network of its own)",
@@ -80,29 +83,35 @@ def _document(connection: Connection) -> dict[str, object]:
 def _view(connection: Connection) -> RenderableType:
     snapshot = observe(connection.cluster, connection.registry)
     fleet = read_fleet(connection.registry).fleet
-    heading = Text("Cards" + (" (simulated: engines run on the CPU)" if snapshot.simulated else ""), style="bold")
+    shown = picture(
+        fleet,
+        snapshot,
+        plan(fleet, snapshot),
+        at_s=time.time(),
+        decisions=history(connection.cluster, connection.registry, limit=EVENTS_SHOWN),
+    )
+    heading = Text("Cards" + (" (simulated: engines run on the CPU)" if shown.simulated else ""), style="bold")
     return Group(
-        _summary(fleet, snapshot),
+        _summary(shown),
         replicas_view(fleet, snapshot),
-        missing_view(fleet, snapshot, plan(fleet, snapshot)),
+        missing_view(shown.models),
         Text(),
         heading,
-        nodes_view(snapshot),
+        rack_view(shown.nodes, [model.name for model in shown.models]),
         Text(),
         Text("Recent events", style="bold"),
-        events_view(history(connection.cluster, connection.registry, limit=EVENTS_SHOWN)),
+        events_view(reversed(shown.decisions)),
     )
 
 
-def _summary(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
+def _summary(shown: Picture) -> RenderableType:
     text = Text()
-    for model in fleet.models:
-        count = serving(model.name, snapshot)
-        style = "green" if count >= model.replicas else "yellow" if count >= max(1, model.kept_serving) else "red"
-        text.append(f"{model.name}: {count} of {model.replicas} serving\n", style=f"bold {style}")
-    if fleet.models:
-        text.append(f"{MESH[fleet.mesh or 'none']}\n", style="dim")
-    return text if fleet.models else Text("The fleet is empty: add a model with `aivailable deploy`.\n")
+    for model in shown.models:
+        style = CONDITION_STYLE[model.condition]
+        text.append(f"{model.name}: {model.serving} of {model.wanted} serving\n", style=f"bold {style}")
+    if shown.models:
+        text.append(f"{MESH[shown.mesh]}\n", style="dim")
+    return text if shown.models else Text("The fleet is empty: add a model with `aivailable deploy`.\n")
 
 
 def serving(model: str, snapshot: Snapshot) -> int:

@@ -7,27 +7,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from aivailable.cli.rack_view import STATE_STYLE
 from aivailable.controller.apply import describe, model_of
 from aivailable.controller.history import Happened
-from aivailable.model.cards import Node
+from aivailable.controller.picture import ModelPicture, on_cards
 from aivailable.model.fleet import Fleet
 from aivailable.model.plan import CardUse, Plan, Unplaced
-from aivailable.model.replica import Replica, ReplicaState
+from aivailable.model.replica import Replica
 from aivailable.model.snapshot import Snapshot
-from aivailable.placement import Hole, Survival, given_up, gone_back
+from aivailable.placement import Hole, Survival
 
 BAR_WIDTH = 10
 """Blocks of one bar; with it every table of cards fits 80 columns."""
-
-STATE_STYLE = {
-    ReplicaState.SERVING: "green",
-    ReplicaState.LOADING: "cyan",
-    ReplicaState.FETCHING: "cyan",
-    ReplicaState.PENDING: "yellow",
-    ReplicaState.STOPPING: "yellow",
-    ReplicaState.UNHEALTHY: "red",
-    ReplicaState.LOST: "red",
-}
 
 
 def plan_view(plan: Plan, snapshot: Snapshot) -> RenderableType:
@@ -86,38 +77,13 @@ def replicas_view(fleet: Fleet, snapshot: Snapshot) -> RenderableType:
     return Group(table, *notes)
 
 
-def missing_view(fleet: Fleet, snapshot: Snapshot, made: Plan) -> RenderableType:
+def missing_view(models: Sequence[ModelPicture]) -> RenderableType:
     """What the fleet asks for and does not get, one line each: no room, a turn to wait for, a version given up."""
-    lines = []
-    back = gone_back(fleet, snapshot.failed)
-    for model, failures in given_up(fleet, snapshot.failed).items():
-        then = "back at the version before" if model in back else "nothing of it can run"
-        lines.append(Text(f"  {model}: given up, {failures[0].reason}; {then}", style="red"))
-    for unplaced in made.unplaced:
-        why = "; ".join(f"{r.text}{_on_cards(r.count)}" for r in unplaced.reasons) or "there are no cards"
-        lines.append(Text(f"  {unplaced.model}: {unplaced.count} not placed: {why}", style="yellow"))
-    lines += [Text(f"  {d.model}: {d.count} later: {d.why}", style="yellow") for d in made.deferred]
+    style = {"down": "red"}
+    lines = [
+        Text(f"  {m.name}: {words}", style=style.get(m.condition, "yellow")) for m in models for words in m.missing
+    ]
     return Group(*lines)
-
-
-def nodes_view(snapshot: Snapshot) -> RenderableType:
-    """One row per card: whether its node is up, and how much of it is booked."""
-    table = _table("Node", "Card", "Booked", "MiB")
-    cards = [(node, card) for node in snapshot.nodes for card in node.cards]
-    for (_, card), node in zip(cards, _once([_node_state(node) for node, _ in cards]), strict=True):
-        booked_mib = (card.slices - card.free_slices) * card.slice_mib
-        table.add_row(
-            node, card.name, _bar(booked_mib, booked_mib, card.total_mib), f"{booked_mib} of {card.total_mib}"
-        )
-    return table
-
-
-def _node_state(node: Node) -> str:
-    if not node.ready:
-        return f"{node.name} (down)"
-    if node.leaving:
-        return f"{node.name} (leaving)"
-    return node.name if node.eligible else f"{node.name} (draining)"
 
 
 def _table(*headings: str, title: str | None = None) -> Table:
@@ -157,7 +123,7 @@ def _unplaced_view(unplaced: Unplaced) -> RenderableType:
     others = f" and {more} more of it are" if more else " is"
     lines = [Text(f"\n{unplaced.model}, replica {unplaced.replica},{others} not placed", style="bold red")]
     for reason in unplaced.reasons:
-        lines.append(Text(f"  {reason.rule}{_on_cards(reason.count)}: {reason.text}"))
+        lines.append(Text(f"  {reason.rule}{on_cards(reason.count)}: {reason.text}"))
         lines.extend(
             Text(f"      {near.card} on {near.node} is {near.short_mib} MiB short")
             for near in reason.nearest
@@ -170,11 +136,6 @@ def _unplaced_view(unplaced: Unplaced) -> RenderableType:
 
 def _and_more(count: int) -> str:
     return f" and {count - 1} more" if count > 1 else ""
-
-
-def _on_cards(count: int) -> str:
-    """How many cards a rule forbids; nothing for a rule that is about none."""
-    return f" ({count} card{'s' if count > 1 else ''})" if count else ""
 
 
 def survival_view(nodes: Sequence[str], models: Sequence[Survival]) -> RenderableType:

@@ -154,15 +154,20 @@ def picture(
         traffic: What gateways counted, by model; None where nobody asked them.
     """
     missing = missing_words(fleet, snapshot, made)
-    tenants = _tenants(snapshot.replicas)
     return Picture(
         at_s=at_s,
         simulated=snapshot.simulated,
         mesh=fleet.mesh or "none",
-        nodes=tuple(_node(node, tenants, in_use_mib or {}) for node in snapshot.nodes),
+        nodes=rack_picture(snapshot, in_use_mib),
         models=tuple(_model(spec, snapshot, traffic, missing.get(spec.name, ())) for spec in fleet.models),
         decisions=tuple(reversed(tuple(decisions))),
     )
+
+
+def rack_picture(snapshot: Snapshot, in_use_mib: Mapping[str, int] | None = None) -> tuple[NodePicture, ...]:
+    """The nodes with their cards and who is on them, with what drivers say is in use, by card."""
+    tenants = _tenants(snapshot.replicas)
+    return tuple(_node(node, tenants, in_use_mib or {}) for node in snapshot.nodes)
 
 
 def missing_words(fleet: Fleet, snapshot: Snapshot, made: Plan) -> dict[str, tuple[str, ...]]:

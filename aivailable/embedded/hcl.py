@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 import hcl2
 from hcl2.rules.base import AttributeRule, BlockRule
+from hcl2.utils import SerializationContext
 from lark.exceptions import LarkError
 
 from aivailable.errors import UserError
@@ -22,6 +23,14 @@ _ONE = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 _MARKS = re.compile(r"\$\$\{|%%\{|%\{")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _raw(rule: Any) -> Any:
+    """The value of a rule as it is written.
+
+    With a context of its own: the library's default is one object for all calls, which two threads would disturb.
+    """
+    return rule.serialize(_RAW, SerializationContext())
 
 
 def not_imitated(what: str) -> UserError:
@@ -43,12 +52,12 @@ class Block:
         self._blocks: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
         for rule in body.children:
             if isinstance(rule, AttributeRule):
-                name = rule.identifier.serialize(_RAW)
+                name = _raw(rule.identifier)
                 if name in self._values:
                     raise self._wrong(name, "given twice")
-                self._values[name] = rule.expression.serialize(_RAW)
+                self._values[name] = _raw(rule.expression)
             elif isinstance(rule, BlockRule):
-                name, *labels = (label.serialize(_RAW) for label in rule.labels)
+                name, *labels = map(_raw, rule.labels)
                 self._blocks.setdefault(name, []).append((tuple(label.strip('"') for label in labels), rule.body))
 
     @classmethod

@@ -21,6 +21,7 @@ def render_controller(settings: Settings, *, copies: int) -> RenderedJob:
         "command": shlex.split(settings.node_command),
         "environment": passed_on(settings),
         "metrics_port": settings.controller_port,
+        "https": settings.gateway_scheme == "https",
         "check_interval": duration(settings.check_interval_s),
     }
     return RenderedJob(id=CONTROLLER_JOB, text=templates().get_template("controller.nomad.hcl.j2").render(values))

@@ -11,7 +11,7 @@ namespace "@NAMESPACE@" {
   capabilities = ["list-jobs", "read-job", "submit-job", "read-fs", "read-logs"]
 
   variables {
-    # Its page is for whoever has a key.
+    # Its page is for whoever has a key. No new power: who may start jobs on every node finds the gateways' files there.
     path "aivailable/keys/*" {
       capabilities = ["list", "read"]
     }

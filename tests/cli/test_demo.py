@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -357,3 +358,59 @@ def test_a_signal_half_way_leaves_nothing_running(tmp_path: Path, number: signal
     assert started.process.wait(30) == 130
     assert "Traceback" not in started.log.read_text()
     assert running(str(tmp_path)) == []
+
+
+def read_until(words: str, terminal: int, seen: str = "", *, timeout_s: float = 30) -> str:
+    """What a terminal shows, from `seen` on, as soon as it holds `words`."""
+    deadline = time.monotonic() + timeout_s
+    while words not in seen:
+        assert time.monotonic() < deadline, seen[-2000:]
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
+
+
+def test_status_watch_redraws_what_changes_until_ctrl_c(up: Demo) -> None:
+    terminal, follower = pty.openpty()
+    environment = {**up.environment, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "60"}
+    watching = subprocess.Popen(
+        [*PROGRAM, "status", "--watch"], env=environment, stdin=follower, stdout=follower, stderr=follower, cwd=ROOT
+    )
+    os.close(follower)
+    try:
+        seen = read_until("measured", terminal)
+        assert "node3 (down)" not in seen
+        up.ok("demo", "kill", "node3")
+        read_until("node3 (down)", terminal)
+    finally:
+        up.ok("demo", "revive", "node3")
+        watching.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # Linux ends a pseudo-terminal with EIO
+        while os.read(terminal, 65536):
+            pass
+    os.close(terminal)
+    assert watching.wait(20) == 0
+
+
+def test_logs_follow_the_replicas_that_come(up: Demo, tmp_path: Path) -> None:
+    before = {(r["replica"], r["node"]) for r in up.serving()}
+    lost = next(node for _, node in before)
+    printed = tmp_path / "printed"
+    with printed.open("w") as file:
+        following = subprocess.Popen(
+            [*PROGRAM, "logs", MODEL, "-f", "-n", "1"], env=up.environment, stdout=file, cwd=ROOT
+        )
+    try:
+        eventually(lambda: all(f"#{n} {node}: " in printed.read_text() for n, node in before), timeout_s=30)
+        up.ok("demo", "kill", lost)
+        eventually(lambda: two_serve(up) and lost not in {r["node"] for r in up.serving()}, timeout_s=30)
+        fresh = {(r["replica"], r["node"]) for r in up.serving()} - before
+        assert fresh
+        eventually(
+            lambda: all(re.search(rf"^#{n} {node}: .*is ready at", printed.read_text(), re.M) for n, node in fresh),
+            timeout_s=30,
+        )
+    finally:
+        up.ok("demo", "revive", lost)
+        following.send_signal(signal.SIGINT)
+    assert following.wait(20) == 0

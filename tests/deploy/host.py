@@ -140,7 +140,7 @@ class Host:
         self.unshare.wait(20)
         for controller in CONTROLLERS:
             branch = CGROUPS / controller / _branch(self.folder)
-            eventually(lambda branch=branch: not _members(branch))  # type: ignore[misc]
+            eventually(lambda branch=branch: not _members(branch), timeout_s=30)  # type: ignore[misc]
             for group in sorted((p for p in (branch, *branch.rglob("*")) if p.is_dir()), reverse=True):
                 group.rmdir()
 

@@ -145,17 +145,20 @@ def test_a_gateway_reads_keys_and_nothing_else(secured: Secured) -> None:
     assert not [job for job in secured.ask("gateway", "GET", "/jobs")[1] if isinstance(job, dict)]
 
 
-def test_a_controller_starts_and_stops_jobs_and_reads_no_secret(secured: Secured) -> None:
+def test_a_controller_starts_and_stops_jobs_and_of_secrets_reads_the_keys_that_open_its_page(secured: Secured) -> None:
     secured.aivailable("operator", "up")
+    if secured.ask("manager", "GET", "/var/aivailable/keys/bob")[0] != 200:
+        secured.aivailable("user", "keys", "create", "bob")
     secured.tokens["controller"] = _workload(secured, "aivailable-controller", "--cluster nomad controller")
 
     assert secured.ask("controller", "PUT", "/jobs", _job(secured, "llm-started"))[0] == 200
     node = secured.ask("controller", "GET", "/nodes")[1][0]["ID"]
     allowed = ["/jobs?prefix=llm-", "/allocations?namespace=*", f"/node/{node}", f"/client/stats?node_id={node}"]
+    allowed += ["/var/aivailable/keys/bob"]
     assert [secured.ask("controller", "GET", path)[0] for path in allowed] == [200] * len(allowed)
     assert secured.ask("controller", "DELETE", "/job/llm-started?purge=true")[0] == 200
     denied = [
-        ("GET", "/var/aivailable/keys/bob", None),
+        ("PUT", "/var/aivailable/keys/bob", {"Path": "aivailable/keys/bob", "Items": {"secret": "mine"}}),
         ("GET", "/var/aivailable/hub", None),
         ("PUT", f"/node/{node}/drain", {"NodeID": node, "DrainSpec": None}),
         ("PUT", f"/node/{node}/purge", None),

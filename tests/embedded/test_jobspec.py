@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+
 import pytest
+from hcl2.rules.abstract import LarkRule
 
 from aivailable.embedded.job import Reschedule
 from aivailable.embedded.jobspec import parse_job
@@ -185,3 +188,22 @@ def test_reschedule_delays_double_up_to_their_maximum_for_ever() -> None:
 
     assert [policy.delay_after_s(n) for n in (1, 2, 3, 6, 7, 100_000)] == [2, 4, 8, 60, 60, 60]
     assert Reschedule(delay_s=2, exponential=False).delay_after_s(100_000) == 2
+
+
+def rules(rule: type[LarkRule] = LarkRule) -> Iterator[type[LarkRule]]:
+    yield rule
+    for below in rule.__subclasses__():
+        yield from rules(below)
+
+
+def test_a_job_is_read_the_same_while_another_thread_reads_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller and the agent of a demo do. The library's default contexts are objects for all calls: here they
+    are as a call that is under way in another thread leaves them."""
+    shared = [rule.serialize.__defaults__[-1] for rule in rules() if rule.serialize.__defaults__]
+    assert shared
+    before = parse_job(job())
+    for context in shared:
+        monkeypatch.setattr(context, "inside_dollar_string", True)
+        monkeypatch.setattr(context, "inside_parentheses", True)
+
+    assert parse_job(job()) == before

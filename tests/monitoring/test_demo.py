@@ -79,7 +79,7 @@ def watched(up: Demo, endpoints: Endpoints, tmp_path_factory: pytest.TempPathFac
     engines: list[Target] = [(f"{i.address}:{i.port}", as_consul_tells(i.node, i.port, i.meta)) for i in known]
     gateway = as_consul_tells("node1", 0, {"probe": endpoints.probes.rpartition(":")[2]})
     services = {
-        "aivailable-controller": [(endpoints.controller, as_consul_tells("node1", 0, {}))],
+        "aivailable-controller": [(endpoints.controller, as_consul_tells("node1", 0, {"scheme": "http"}))],
         "llm": [(endpoints.http, gateway)],
         # One that loads, and one behind an Envoy sidecar: the first is not read, the second by its sidecar.
         "llm-engine": [

@@ -21,9 +21,10 @@ ROUNDS = 30
 
 
 def rolled(world: World, wanted: Fleet) -> Iterator[Plan]:
-    """The plans that lead there, each carried out; ends when nothing is left to do."""
+    """The plans that lead there, each carried out and followed by the next; ends when nothing is left to do."""
+    made = None
     for _ in range(ROUNDS):
-        made = plan(wanted, world.snapshot())
+        made = plan(wanted, world.snapshot(), made)
         yield made
         if not made.actions and all(r.state is ReplicaState.SERVING for r in world.replicas.values()):
             return
@@ -31,7 +32,7 @@ def rolled(world: World, wanted: Fleet) -> Iterator[Plan]:
             world.carry_out(action)
         yield made
         world.pass_time()
-    raise AssertionError(f"still something to do: {made.actions}")
+    raise AssertionError(f"still something to do: {made.actions if made else ()}")
 
 
 def changed(spec: ModelSpec) -> ModelSpec:

@@ -101,7 +101,8 @@ export class Chat {
         });
       } catch (error) {
         if (error.name === "AbortError") throw error;
-        trouble = new Error(`the gateway ${base} cannot be reached from this browser`);
+        const untrusted = base.startsWith("https:") ? "; if its certificate is its own, open that address once and accept it" : "";
+        trouble = new Error(`the gateway ${base} cannot be reached from this browser${untrusted}`);
         continue;
       }
       if (!answer.ok) throw new Error(await refusal(answer));

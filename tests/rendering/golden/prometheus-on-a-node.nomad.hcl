@@ -98,6 +98,10 @@ scrape_configs:
     consul_sd_configs:
       - server: '[[ env "CONSUL_HTTP_ADDR" ]]'
         services: [aivailable-controller]
+    relabel_configs:
+      # Where gateways have a certificate, controllers show the same one; it is for the name that clients use.
+      - {source_labels: [__meta_consul_service_metadata_scheme], regex: (.+), target_label: __scheme__}
+    tls_config: {insecure_skip_verify: true}
 
   - job_name: aivailable-gateways
     consul_sd_configs: &gateways
