@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-slow lint bench .venv .vllm clean
+.PHONY: help demo test test-slow lint bench docs .venv .vllm clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow      the tests that take minutes too"
 	@echo "make lint           ruff, mypy, import-linter, sizes"
 	@echo "make bench          the benchmarks, one table each"
+	@echo "make docs           the documentation as a site in site/ (open site/index.html)"
 	@echo "make .venv          the development environment"
 	@echo "make .vllm          vLLM's CPU build in an environment of its own (6 GB), which test-slow then uses"
 
@@ -34,9 +35,14 @@ lint: .venv/dev.stamp
 	@$(BIN)/python tools/reference.py --check
 	@$(BIN)/python tools/hardware.py --check
 	@$(BIN)/python tools/cost.py --check
+	@$(BIN)/python tools/licences.py --check
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m bench
+
+# The variable keeps the theme's notice of its end of life (docs/decisions.md) out of a build that is to say nothing.
+docs: .venv/dev.stamp
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .venv: .venv/dev.stamp
 
@@ -68,4 +74,4 @@ bench: .venv/dev.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site

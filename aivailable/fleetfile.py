@@ -74,37 +74,82 @@ SafeText = Annotated[str, AfterValidator(_safe)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+    """What the docstring of a key says is its entry in docs/fleet-file.md (tools/reference.py)."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=False, use_attribute_docstrings=True
+    )
 
 
 class _Cluster(_Section):
     mesh: Literal["bridge", "host", "none"] | None = None
+    """How gateways reach engines: `"bridge"` by mutual TLS, each engine in a network of its own (needs CNI plugins on
+    the nodes), `"host"` by mutual TLS, engines on their host's loopback, `"none"` in plain HTTP. Default: what the
+    fleet had; at first `"bridge"` where every node can, else `"host"`. On a simulated rack of one machine always
+    `"none"`."""
+
     driver: Literal["docker", "exec", "raw_exec"] | None = None
+    """Nomad's task driver for engines. Default: `"raw_exec"` on simulated cards, else `"docker"`."""
 
 
 class _Where(_Section):
     vendor: Literal["nvidia", "amd"] | None = None
+    """Cards of this vendor only."""
+
     card: SafeText | None = None
+    """Cards whose name fits this shell pattern, e.g. `"*3090*"`; case does not matter."""
+
     node_class: Annotated[SafeText | None, Field(alias="class")] = None
+    """Nodes of this class only (`node.sh --class`)."""
 
 
 class _Variant(_Section):
     source: Annotated[str, AfterValidator(_source)]
+    """Where the weights are; the forms are below. Pinned and measured once, when it is deployed first."""
+
     flags: list[Annotated[str, AfterValidator(_flag)]] = []
+    """Further flags for the engine, as a list of words, e.g. `["--embeddings", "--pooling", "mean"]` for a model that
+    embeds. Flags that the plan sets (`-c`, `--max-model-len`, `--port` …) are refused, with the key to use instead."""
+
     resolved: dict[str, Any] | None = None
+    """The pinned revision, checksum and profile, as `aivailable fleet --resolved` prints it; with it a fleet is planned
+    without its files."""
 
 
 class _Model(_Section):
     name: Annotated[str, AfterValidator(_name)]
+    """What clients send as `model`: a letter or digit, then at most 127 of letters, digits and `. _ / : -`. Its slug
+    (lower case, the rest `-`) must be its own."""
+
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many engines."""
+
     min_available: Annotated[int | None, Field(ge=0)] = None
+    """How many must stay serving whatever is planned (updates, moves, drains); at most `replicas`. An update that would
+    need to stop more first is refused. Default: 1, of a single replica 0."""
+
     priority: Annotated[int, Field(ge=1, le=100)] = 50
+    """Higher goes first."""
+
     context: Annotated[int, Field(ge=16, le=16_777_216)] = 8192
+    """Tokens one request may use; at most what the model was made for."""
+
     concurrency: Annotated[int, Field(ge=1, le=65_536)] = 8
+    """Requests at full context that each replica holds in VRAM."""
+
     idle_timeout: Annotated[int, Field(ge=1, le=3600)] = IDLE_TIMEOUT_S
+    """Seconds without a byte from the engine before another one is asked (before the first byte) or the answer is given
+    up: longer than reading the longest prompt takes, with what waits before it. A change restarts no engine."""
+
     queue: Annotated[int, Field(ge=0, le=100_000)] = QUEUE
+    """Requests per replica that may wait for a place beyond `concurrency`, at each gateway; more are answered 503
+    `engine_overloaded` with `Retry-After`."""
+
     where: _Where = _Where()
+    """Restricts the cards; see below. Default: any card."""
+
     variant: Annotated[list[_Variant], Field(min_length=1)]
+    """One or more, in order of preference; see below."""
 
     @model_validator(mode="after")
     def _available(self) -> "_Model":

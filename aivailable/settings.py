@@ -93,7 +93,7 @@ class Settings(BaseModel):
     """Directory of the embedded cluster: its files, logs and lock."""
 
     models: Path | None = None
-    """Directory of a node for model files that jobs bring; default: `models` in `state`, on a real cluster
+    """Directory of a node for model files that jobs bring; default: `models` in `AIVAILABLE_STATE`, on a real cluster
     `/var/lib/aivailable/models`."""
 
     hub_endpoint: str = ""
@@ -173,6 +173,19 @@ class Settings(BaseModel):
 
     controller_port: int = Field(default=8090, ge=0, le=65535)
     """Port of the web page and of `/metrics`, on each controller and in the demo; 0 takes a free one, in the demo."""
+
+    open_webui_port: int = Field(default=3000, ge=1, le=65535)
+    """Port of Open WebUI (`aivailable up --with open-webui`) on its node."""
+
+    open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.12.4"
+    """Image of Open WebUI."""
+
+    open_webui_command: str = ""
+    """Command that starts Open WebUI without a container, as a shell line: it finds HOST, PORT and DATA_DIR in its
+    environment. Empty: the image, by Docker."""
+
+    envoy_command: str = "envoy"
+    """Command of Envoy on the nodes of a real cluster, as a shell line; beside Open WebUI it leads to the gateways."""
 
     prometheus_command: str = ""
     """Command that the job of Prometheus starts on a node, as a shell line; empty: a container. It must know Consul
@@ -272,7 +285,8 @@ def of_a_real_cluster(settings: Settings) -> Settings:
 
 def passed_on(settings: Settings) -> dict[str, str]:
     """The variables by which a job's process gets the settings that were given to this one."""
-    here = {"state", "nomad", "consul", "gateway_address", "deploy_timeout_s"}
+    here = {"state", "nomad", "consul", "gateway_address", "deploy_timeout_s", "envoy_command"}
+    here |= {"open_webui_port", "open_webui_image", "open_webui_command"}
     here |= {"prometheus_command", "prometheus_port", "prometheus_disk_mib", "alertmanager"}  # of their own job alone
     given = sorted(settings.model_fields_set - here)
     return {PREFIX + field.upper(): str(getattr(settings, field)) for field in given}

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "aivailable").rglob("*.py"))
-ALL_PYTHON = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
+ALL_PYTHON = [*SOURCES, *(p for folder in ("tests", "bench", "tools") for p in sorted((ROOT / folder).rglob("*.py")))]
 SCRIPTS = [ROOT / ".ci/run", *sorted(ROOT.glob("tests/*.sh")), *sorted(ROOT.glob("deploy/**/*.sh"))]
 
 

@@ -112,14 +112,14 @@ def _connect_real(settings: Settings) -> Connection:
     )
 
 
-def require_nomad(connection: Connection, verb: str) -> NomadCluster:
+def require_nomad(connection: Connection, verb: str, *, hint: str = "set NOMAD_ADDR") -> NomadCluster:
     """The real Nomad's handle.
 
     Raises:
         UserError: This is the embedded cluster.
     """
     if connection.nomad is None:
-        raise UserError(f"{verb} is for a real cluster; the demo needs none of it", hint="set NOMAD_ADDR")
+        raise UserError(f"{verb} is for a real cluster; the demo needs none of it", hint=hint)
     return connection.nomad
 
 

@@ -16,6 +16,7 @@ from aivailable.clients.nomad_events import EventWatch
 from aivailable.clients.nomad_nodes import NomadNodes
 from aivailable.clients.nomad_snapshot import NomadReader, Reading
 from aivailable.clients.nomad_views import REPLICA_PREFIX, allocation_events, node_events, used_mib
+from aivailable.clients.nomad_volumes import NomadVolumes
 from aivailable.errors import AivailableError, RetryableError, UserError
 from aivailable.model.events import ClusterEvent
 from aivailable.model.progress import progress_note
@@ -39,6 +40,7 @@ class NomadCluster(NomadNodes):
         super().__init__(api)
         self._events = EventWatch(api)
         self._reader = NomadReader(api)
+        self.volumes = NomadVolumes(api)
         self._notes: dict[tuple[str, ReplicaState], str] = {}
 
     def snapshot(self) -> Snapshot:
@@ -179,6 +181,11 @@ class NomadCluster(NomadNodes):
         job = self._parse(job_id, text)
         existing = self._api.get(f"/v1/job/{quote(job_id)}")
         self.register(job, index=existing["JobModifyIndex"] if existing else 0)
+
+    def is_registered(self, job_id: str) -> bool:
+        """Whether there is a job of that id that is not stopped."""
+        job = self._api.get(f"/v1/job/{quote(job_id)}")
+        return job is not None and not job["Stop"]
 
     def cards_in_use(self) -> dict[str, int]:
         """What the drivers say is in use, in MiB by card; nodes that do not answer in time are left out."""

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator
 
+from aivailable.clients.nomad import NomadCluster
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.clients.nomad_facts import agent_facts, node_facts
+from aivailable.controller.addons import ADDONS, running_addons
 from aivailable.controller.fleetstore import read_fleet
 from aivailable.controller.mesh import wrong_intentions
 from aivailable.controller.system import CONSUL_META
@@ -46,6 +48,10 @@ def cluster_facts(
         wrong_intentions=tuple(wrong_intentions(intentions)),
         replicas_meshed=sum(engine.meshed for engine in engines),
         replicas_plain=sum(not engine.meshed for engine in engines),
+        addons={
+            addon.name: any(instance.passing for instance in registry.instances(addon.service))
+            for addon in running_addons(NomadCluster(api))
+        },
     )
 
 
@@ -217,3 +223,7 @@ def _system(facts: ClusterFacts) -> Iterator[Finding]:
         yield Finding(Level.OK, counts)
     if not facts.leader:
         yield Finding(Level.PROBLEM, "no controller leads", "`nomad alloc logs` of a controller says why")
+    for name, healthy in facts.addons.items():
+        hint = "" if healthy else f"`nomad job status {ADDONS[name].job}`; `aivailable up --with {name}` starts it anew"
+        words = "is healthy" if healthy else "is not healthy"
+        yield Finding(Level.OK if healthy else Level.PROBLEM, f"{name} {words}", hint)

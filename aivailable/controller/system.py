@@ -1,8 +1,8 @@
 """AIvailable's own jobs on a real cluster: registered, watched until they are healthy, stopped."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aivailable.clients.nomad import NomadCluster
 from aivailable.errors import GaveUpError, UserError
@@ -26,16 +26,22 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemLook:
-    """What of the system is up: passing instances, and how many are wanted of each."""
+    """What of the system is up: passing instances, and how many are wanted of each; of other services one each."""
 
     controllers: tuple[Instance, ...]
     gateways: tuple[Instance, ...]
     copies: int
+    others: Mapping[str, tuple[Instance, ...]] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
         """Whether everything is up."""
-        return min(len(self.controllers), len(self.gateways)) >= self.copies
+        return min(len(self.controllers), len(self.gateways)) >= self.copies and all(self.others.values())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The other services that are not healthy."""
+        return tuple(service for service, instances in self.others.items() if not instances)
 
 
 def copies_for(snapshot: Snapshot) -> int:
@@ -65,9 +71,10 @@ def watch(
     *,
     copies: int,
     timeout_s: float,
+    others: Sequence[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[SystemLook]:
-    """Looks, one after each change, until controllers and gateways are healthy.
+    """Looks, one after each change, until controllers, gateways and the other services named are healthy.
 
     Raises:
         GaveUpError: `timeout_s` passed; the cluster works on.
@@ -78,6 +85,7 @@ def watch(
             controllers=_passing(registry, CONTROLLER_SERVICE),
             gateways=_passing(registry, GATEWAY_SERVICE),
             copies=copies,
+            others={service: _passing(registry, service) for service in others},
         )
         yield look
         if look.done:
@@ -85,8 +93,10 @@ def watch(
         if clock() >= deadline:
             raise GaveUpError(
                 f"gave up watching after {timeout_s:.0f} s: {len(look.controllers)} of {copies} controllers and "
-                f"{len(look.gateways)} of {copies} gateways are healthy",
-                hint="`nomad job status aivailable-gateway` says what Nomad does; the cluster works on",
+                f"{len(look.gateways)} of {copies} gateways are healthy"
+                + "".join(f", {service} is not" for service in look.missing),
+                hint=f"`nomad job status {next(iter(look.missing), GATEWAY_JOB)}` says what Nomad does; "
+                "the cluster works on",
             )
         index = cluster.changed(index, LOOK_S)
 

@@ -1,6 +1,7 @@
 """What is looked at on a real cluster, and what was found."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from aivailable.model.cards import Node
@@ -57,7 +58,7 @@ class ClusterFacts:
     """Everything that was asked of a real cluster. `agent` is None where the token may not read it.
 
     `mesh_off` is why Consul gives no certificates, `wrong_intentions` what it decides against our rules; replicas are
-    counted by whether they are reached by mutual TLS.
+    counted by whether they are reached by mutual TLS. `addons` are those that were added, and whether each is healthy.
     """
 
     agent: AgentFacts | None
@@ -71,3 +72,4 @@ class ClusterFacts:
     wrong_intentions: tuple[str, ...] = ()
     replicas_meshed: int = 0
     replicas_plain: int = 0
+    addons: Mapping[str, bool] = field(default_factory=dict)

@@ -17,6 +17,8 @@ CONTROLLER_JOB = "aivailable-controller"
 GATEWAY_JOB = "aivailable-gateway"
 PROMETHEUS_JOB = "aivailable-prometheus"
 """Also the name of its service."""
+OPEN_WEBUI_JOB = "aivailable-open-webui"
+OPEN_WEBUI_SERVICE = "aivailable-open-webui"
 
 FLEET_KEY = "aivailable/fleet"
 EVENTS_KEY = "aivailable/events"

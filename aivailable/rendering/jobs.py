@@ -39,6 +39,20 @@ VISIBLE_DEVICES = {
 }
 """What names the cards that a task sees, by vendor."""
 
+META = {
+    "model": "the model's name, as clients send it",
+    "variant": "the source of the variant that it runs",
+    "engine": "the program: `vllm` or `llamacpp`",
+    "replica": "its number",
+    "vendor": "whose cards it asks for: `nvidia` or `amd`",
+    "claim_mib": "what is booked in MiB, one number per card, joined by commas",
+    "context": "tokens one request may use",
+    "concurrency": "requests at full context that it holds in VRAM",
+    "simulated": "`true` where the card comes from a file and the engine runs on the CPU",
+    "replaces": "the job that stops when this one serves; only where it was started to move that one",
+}
+"""Every key of a job's meta, and what it says."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedJob:

@@ -43,6 +43,7 @@ if [ "$namespace" != default ]; then
 fi
 apply controller "AIvailable: the controllers" -namespace "$namespace" -job aivailable-controller
 apply gateway "AIvailable: the gateways" -namespace "$namespace" -job aivailable-gateway
+apply open-webui "AIvailable: Open WebUI" -namespace "$namespace" -job aivailable-open-webui
 apply engine "AIvailable: engines, all jobs of the namespace" -namespace "$namespace"
 apply user "AIvailable: people who deploy"
 apply operator "AIvailable: people who run it, beside aivailable-user"

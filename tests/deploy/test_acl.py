@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ pytestmark = [
 ]
 NODE = ("--server", "--client", "--bind", "127.0.0.1", "--name", "node1", *SIMULATED, "--package", PACKAGE, "--acl")
 APPLY = str(DEPLOY / "policies" / "apply.sh")
+WEBUI = "aivailable-open-webui"
 PROBE = """
 job "@ID@" {
   group "g" {
@@ -184,6 +187,41 @@ def test_an_engine_reads_the_hub_token_and_nothing_else(secured: Secured) -> Non
         assert secured.ask("engine", method, path, {"Path": "aivailable/hub", "Items": {"token": "x"}})[0] == 403, path
     assert secured.ask("engine", "PUT", "/jobs", _job(secured, "llm-mine"))[0] == 403
     secured.ask("manager", "DELETE", "/job/llm-probe?purge=true")
+
+
+def test_open_webui_reads_its_own_key_and_its_own_secret_and_nothing_else(secured: Secured) -> None:
+    secured.aivailable("user", "keys", "create", "dora")
+    secured.ask("manager", "PUT", "/var/aivailable/hub", {"Path": "aivailable/hub", "Items": {"token": "hf"}})
+    for path in (f"nomad/jobs/{WEBUI}", "nomad/jobs/other"):
+        secured.ask("manager", "PUT", f"/var/{path}", {"Path": path, "Items": {"WEBUI_SECRET_KEY": "kept"}})
+    secured.aivailable("user", "keys", "create", "open-webui")
+    assert secured.ask("manager", "PUT", "/jobs", _job(secured, WEBUI, seconds=5432))[0] == 200
+    secured.tokens["open-webui"] = _workload(secured, WEBUI, "sleep 5432")
+
+    allowed = ("aivailable/keys/open-webui", f"nomad/jobs/{WEBUI}")
+    assert [secured.ask("open-webui", "GET", f"/var/{path}")[0] for path in allowed] == [200, 200]
+    own = secured.ask("open-webui", "GET", f"/var/{allowed[0]}")[1]
+    denied = [("GET", f"/var/{path}", None) for path in ("aivailable/keys/dora", "aivailable/hub", "nomad/jobs/other")]
+    denied += [("PUT", f"/var/{allowed[0]}", own), ("GET", "/nodes", None), ("PUT", "/jobs", _job(secured, "mine"))]
+    assert [(path, secured.ask("open-webui", method, path, body)[0]) for method, path, body in denied] == [
+        (path, 403) for _, path, _ in denied
+    ]
+    secured.ask("manager", "DELETE", f"/job/{WEBUI}?purge=true")
+
+
+@pytest.mark.envoy
+def test_an_operator_adds_open_webui_which_finds_the_models(secured: Secured) -> None:
+    """A stand-in in place of Open WebUI: it asks the endpoint with the key that its job's identity may read."""
+    by_command = {
+        "AIVAILABLE_OPEN_WEBUI_COMMAND": f"{sys.executable} {ROOT / 'tests' / 'real' / 'chat_page.py'}",
+        "AIVAILABLE_ENVOY_COMMAND": str(Path(sys.executable).parent / "envoy"),
+    }
+    words = ("aivailable", "up", "--with", "open-webui")
+    secured.host.ok(*words, timeout_s=150, NOMAD_TOKEN=secured.tokens["operator"], **by_command)
+
+    models = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:3000/models")
+    eventually(lambda: secured.host.run(*models).stdout == "200", timeout_s=30)
+    assert "open-webui is healthy" in secured.aivailable("operator", "doctor")
 
 
 def test_a_person_who_deploys_starts_no_job_and_sees_no_hub_token(secured: Secured) -> None:

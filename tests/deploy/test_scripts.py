@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from aivailable.settings import load
 from tests.deploy.scripts import DEPLOY, node_sh, read_hcl
 from tests.processes import ROOT
 
@@ -39,6 +41,32 @@ def test_systemd_takes_the_units(tmp_path: object, name: str) -> None:
     unit.write_text(text.replace("User=consul", "User=root"))
     _, words = said("systemd-analyze", "verify", "--man=no", str(unit))
     assert [line for line in words.splitlines() if unit.name in line and "consul.service" not in line[:40]] == []
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no `systemd-analyze` on PATH")
+@pytest.mark.parametrize("file", sorted(DEPLOY.glob("systemd/*.service")), ids=lambda p: p.name)
+def test_systemd_takes_the_units_for_outside_nomad(tmp_path: Path, file: Path) -> None:
+    unit = tmp_path / file.name
+    unit.write_text(file.read_text().replace("/opt/aivailable/bin/aivailable", "/bin/true"))
+    _, words = said("systemd-analyze", "verify", "--man=no", str(unit))
+    assert [line for line in words.splitlines() if unit.name in line] == []
+
+
+@pytest.mark.consul
+@pytest.mark.skipif(shutil.which("consul") is None, reason="no `consul` on PATH")
+@pytest.mark.parametrize("file", sorted(DEPLOY.glob("systemd/*.hcl")), ids=lambda p: p.name)
+def test_consul_takes_the_services_for_outside_nomad(tmp_path: Path, file: Path) -> None:
+    shutil.copy(file, tmp_path)
+    (tmp_path / "agent.hcl").write_text(f'data_dir = "{tmp_path}/data"\nbind_addr = "127.0.0.1"\n')
+    status, words = said("consul", "validate", str(tmp_path))
+    assert (status, "Configuration is valid!" in words) == (0, True), words
+
+
+def test_the_settings_for_outside_nomad_are_settings() -> None:
+    lines = (DEPLOY / "systemd" / "aivailable.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert load(given).gateway_address == "127.0.0.1"
+    assert "/etc/aivailable/aivailable.env" in "".join(lines)
 
 
 @pytest.mark.skipif(shutil.which("ruby") is None, reason="no `ruby` on PATH")

@@ -290,15 +290,15 @@ def rack(*, acl: bool = False, models_mib: int = 0, heartbeats: Mapping[str, Any
 
 
 @contextlib.contextmanager
-def consul_agent(folder: Path) -> Iterator[str]:
-    """A lone Consul server on loopback, with ports of its own; gives its address."""
+def consul_agent(folder: Path, *, dns_port: int = -1) -> Iterator[str]:
+    """A lone Consul server on loopback, with ports of its own; gives its address. DNS only with a port for it."""
     ports = {name: free_port() for name in ("http", "serf_lan", "serf_wan", "server")}
     config = {
         "data_dir": str(folder / "data"),
         "bind_addr": "127.0.0.1",
         "server": True,
         "bootstrap_expect": 1,
-        "ports": {**ports, "dns": -1, "grpc": -1},
+        "ports": {**ports, "dns": dns_port, "grpc": -1},
         "connect": {"enabled": True},
         "performance": {"raft_multiplier": 1},
         "disable_update_check": True,

@@ -9,11 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from aivailable.clients.nomad import NomadCluster
-from aivailable.clients.nomad_api import NomadApi
 from aivailable.model.service import PROMETHEUS_JOB
-from aivailable.rendering import render_prometheus
-from aivailable.settings import NomadSettings, Settings
 from tests.monitoring.prometheus import Prometheus
 from tests.processes import eventually
 from tests.real.life import STAND_IN, Life, fleet
@@ -44,9 +40,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    command = {
+        "AIVAILABLE_LLAMACPP_COMMAND": STAND_IN,
+        "AIVAILABLE_PROMETHEUS_COMMAND": str(shutil.which("prometheus")),
+    }
     with rack() as running:
-        up = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": STAND_IN})
-        up.ok("up")
+        up = Life(running, command)
+        assert "prometheus: http://" in up.ok("up", "--with", "prometheus")
         up.ok("deploy", fleet(tmp_path_factory.mktemp("fleet"), {"name": "m", "replicas": 2}))
         up.wait_until_serving(2)
         yield up
@@ -54,15 +54,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
 
 @pytest.fixture(scope="module")
 def watching(life: Life) -> Prometheus:
-    """The rendered job, registered and healthy by Consul's word."""
-    api = NomadApi(NomadSettings(address=life.rack.nomad))
-    try:
-        job = render_prometheus(Settings(prometheus_command=str(shutil.which("prometheus"))))
-        NomadCluster(api).replace(job.id, job.text)
-    finally:
-        api.close()
+    """The one that is healthy by Consul's word."""
     where = f"{life.rack.consul}/v1/health/service/{PROMETHEUS_JOB}?passing"
-    (found,) = eventually(lambda: httpx.get(where, timeout=10, trust_env=False).json(), timeout_s=60)
+    (found,) = httpx.get(where, timeout=10, trust_env=False).json()
     return Prometheus(f"http://{found['Service']['Address']}:{found['Service']['Port']}")
 
 

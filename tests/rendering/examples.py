@@ -9,7 +9,14 @@ from aivailable.model.fleet import Engine, Resolved, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement, Requirement
 from aivailable.model.replica import ReplicaSpec
-from aivailable.rendering import RenderedJob, render, render_controller, render_gateway, render_prometheus
+from aivailable.rendering import (
+    RenderedJob,
+    render,
+    render_controller,
+    render_gateway,
+    render_open_webui,
+    render_prometheus,
+)
 from aivailable.settings import Settings
 from tests.samples import EIGHT_B, SMALL, variant
 
@@ -111,6 +118,13 @@ def documents() -> Mapping[str, str]:
     made = {name: render(placement, SETTINGS) for name, placement in placements.items()}
     in_a_container = replace(vllm(), spec=replace(vllm().spec, mesh="bridge"))
     made["mesh-envoy"] = render(in_a_container, SETTINGS.model_copy(update={"sidecar": "envoy"}))
+    made["open-webui"] = render_open_webui(SETTINGS, data="/volumes/1")
+    by_command = {
+        "open_webui_command": "sh -c 'exec open-webui serve'",
+        "tls_certificate": Path("/a"),
+        "tls_key": Path("/b"),
+    }
+    made["open-webui-by-command-tls"] = render_open_webui(SETTINGS.model_copy(update=by_command), data="/volumes/1")
     return {f"{name}.nomad.hcl": job.text for name, job in {**made, **_own()}.items()}
 
 

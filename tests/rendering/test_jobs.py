@@ -16,6 +16,7 @@ from aivailable.model.fleet import Variant
 from aivailable.model.names import unsafe_in_job
 from aivailable.model.plan import Placement
 from aivailable.rendering import render
+from aivailable.rendering.jobs import META
 from aivailable.rendering.quoting import hcl_heredoc
 from aivailable.settings import Settings, load, shipped
 from tests.rendering.examples import SETTINGS, documents, llamacpp, meshed, vllm
@@ -145,10 +146,17 @@ def test_nothing_gets_out_of_a_heredoc(text: str) -> None:
 @pytest.mark.parametrize("template", sorted(shipped("jobs").glob("*.j2")), ids=lambda path: path.name)
 def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> None:
     plain = {"priority", "memory_mib", "device.count", "key", "attribute", "device.affinity[0]", "name", "entry"}
-    plain |= {"copies", "metrics_port", "http_port", "probe_port", "disk_mib"}
+    plain |= {"copies", "metrics_port", "http_port", "probe_port", "gateway_port", "dns_port", "disk_mib"}
     plain |= {"host", "port", "listen", "proxy_host", "engine_port"}  # constants, some for Nomad's client to fill in
     for_nomad = re.compile(r"{% raw %}.*?{% endraw %}", re.DOTALL)
     for inserted in re.findall(r"{{(.*?)}}", for_nomad.sub("", template.read_text())):
         value = inserted.strip()
         assert value.endswith(("| hcl", "| heredoc")) or value in plain or value.startswith("command_or_image("), value
     assert len(template.read_text().splitlines()) <= 150
+
+
+def test_the_meta_of_a_job_is_what_the_documentation_of_it_says() -> None:
+    text = render(replace(llamacpp(), replaces="llm-m-0-00000000"), SETTINGS).text
+
+    (meta,) = parsed(text)["meta"]
+    assert set(meta) == set(META)
