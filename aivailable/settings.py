@@ -107,7 +107,7 @@ class Settings(BaseModel):
     """Port for HTTP clients; 0 takes a free one."""
 
     probe_port: int = Field(default=8081, ge=0, le=65535)
-    """Port for probes (`/ready`), which need no key; 0 takes a free one."""
+    """Port for probes (`/ready`) and metrics, which need no key; 0 takes a free one."""
 
     gateway_workers: int = Field(default=2, ge=1, le=64)
     """Threads of a gateway's Envoy: each brings up to a core's worth of requests, and takes that core."""
@@ -186,6 +186,20 @@ class Settings(BaseModel):
 
     envoy_command: str = "envoy"
     """Command of Envoy on the nodes of a real cluster, as a shell line; beside Open WebUI it leads to the gateways."""
+
+    prometheus_command: str = ""
+    """Command that the job of Prometheus starts on a node, as a shell line; empty: a container. It must know Consul
+    (`consul_sd_configs`), which Debian's package does not."""
+
+    prometheus_port: int = Field(default=9090, ge=1, le=65535)
+    """Port on which Prometheus listens, on its node's address."""
+
+    prometheus_disk_mib: int = Field(default=5120, ge=256)
+    """Disk that Prometheus may use on its node, in MiB; it forgets the oldest when four fifths are full, and what is
+    older than 90 days."""
+
+    alertmanager: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.\[\]:-]+:\d+$")
+    """`host:port` of an Alertmanager that Prometheus sends its alerts to; empty: they are shown on its page only."""
 
     vllm_command: str = "vllm serve"
     """Command that jobs without a container start for vLLM, as a shell line; the model's path follows."""
@@ -273,6 +287,7 @@ def passed_on(settings: Settings) -> dict[str, str]:
     """The variables by which a job's process gets the settings that were given to this one."""
     here = {"state", "nomad", "consul", "gateway_address", "deploy_timeout_s", "envoy_command"}
     here |= {"open_webui_port", "open_webui_image", "open_webui_command"}
+    here |= {"prometheus_command", "prometheus_port", "prometheus_disk_mib", "alertmanager"}  # of their own job alone
     given = sorted(settings.model_fields_set - here)
     return {PREFIX + field.upper(): str(getattr(settings, field)) for field in given}
 
@@ -305,7 +320,7 @@ def _consul(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def shipped(name: str) -> Path:
-    """A folder of data files that comes with AIvailable (`jobs`, `envoy`, `examples`), in a wheel or in a checkout."""
+    """A folder of data files that comes with AIvailable (`jobs`, `envoy`, …), in a wheel or in a checkout."""
     package = Path(__file__).parent
     installed = package / "_shipped" / name
     return installed if installed.is_dir() else package.parent / name

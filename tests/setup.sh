@@ -6,7 +6,7 @@ set -eu
 # command or file that shows it is there, then its package
 parts="shellcheck:shellcheck wrk:wrk dig:dnsutils curl:curl openssl:openssl
 /usr/sbin/nginx:nginx-light /usr/sbin/haproxy:haproxy iptables:iptables /usr/lib/cni/bridge:containernetworking-plugins
-consul:consul chromium:chromium"
+consul:consul chromium:chromium promtool:prometheus"
 
 missing=""
 for part in $parts; do

@@ -7,9 +7,9 @@ from aivailable.clients.nomad import NomadCluster
 from aivailable.controller.open_webui import check_open_webui, prepare_open_webui
 from aivailable.errors import UserError
 from aivailable.model.names import nearest
-from aivailable.model.service import OPEN_WEBUI_JOB, OPEN_WEBUI_SERVICE
+from aivailable.model.service import OPEN_WEBUI_JOB, OPEN_WEBUI_SERVICE, PROMETHEUS_JOB
 from aivailable.model.snapshot import Snapshot
-from aivailable.rendering import RenderedJob
+from aivailable.rendering import RenderedJob, render_prometheus
 from aivailable.rendering.open_webui import OPEN_WEBUI_KEY
 from aivailable.seams import Secrets
 from aivailable.settings import Settings
@@ -52,6 +52,13 @@ ADDONS: Mapping[str, Addon] = {
             check=check_open_webui,
             key=OPEN_WEBUI_KEY,
             note="the first who signs up is its admin: do it now",
+        ),
+        Addon(
+            name="prometheus",
+            job=PROMETHEUS_JOB,
+            service=PROMETHEUS_JOB,
+            prepare=needs_nothing(render_prometheus),
+            note="/alerts shows what is wrong",
         ),
     )
 }

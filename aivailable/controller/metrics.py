@@ -1,6 +1,7 @@
 """What Prometheus may read of a controller and of the cards."""
 
 import collections
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -24,11 +25,17 @@ class Metrics:
     They stand in `registry`, which the page's server shows at `/metrics`.
     """
 
-    def __init__(self, cards_in_use: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, cards_in_use: Callable[[], Mapping[str, int]], *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self.registry = CollectorRegistry()
-        self._cards = _Cards(cards_in_use)
-        self.registry.register(self._cards)
+        self._seen = _Seen(cards_in_use)
+        self.registry.register(self._seen)
         self._leading = Gauge("aivailable_leading", "1 where this controller leads", registry=self.registry)
+        self._last_round = Gauge(
+            "aivailable_last_round_timestamp_seconds",
+            "When this controller's last round as leader ended well, in seconds since 1970; 0: it had none",
+            registry=self.registry,
+        )
         self._plan_s = Histogram(
             "aivailable_plan_seconds", "Time to plan", buckets=PLAN_BUCKETS_S, registry=self.registry
         )
@@ -39,6 +46,9 @@ class Metrics:
             "aivailable_replicas_wanted", "Replicas that the fleet asks for", ("model",), registry=self.registry
         )
         self._serving = Gauge("aivailable_replicas_serving", "Replicas that serve", ("model",), registry=self.registry)
+        self._unplaced = Gauge(
+            "aivailable_replicas_unplaced", "Replicas that found no place", ("model",), registry=self.registry
+        )
         self._reallocation_s = Histogram(
             "aivailable_reallocation_seconds",
             "Time from the loss of a serving replica to the next one serving",
@@ -52,31 +62,36 @@ class Metrics:
     def leads(self, *, leading: bool) -> None:
         """This controller leads now, or leads no longer; who does not lead shows no replicas."""
         self._leading.set(1 if leading else 0)
-        self._wanted.clear()
-        self._serving.clear()
+        for gauge in self._by_model():
+            gauge.clear()
         self._losses = _Losses()
         self._shown = set()
-        self._cards.snapshot = Snapshot()
+        self._seen.snapshot = Snapshot()
 
     def stepped(self, step: Step) -> None:
         """Count one round."""
         self._plan_s.observe(step.plan_s)
         for outcome in step.outcomes:
             self._actions.labels(_kind(outcome.action), "failed" if outcome.error else "done").inc()
-        self._cards.snapshot = step.snapshot
-        wanted = collections.Counter(placement.spec.model for placement in step.plan.placements)
-        for unplaced in step.plan.unplaced:
-            wanted[unplaced.model] += unplaced.count
+        self._seen.snapshot = step.snapshot
+        unplaced: collections.Counter[str] = collections.Counter()
+        for found in step.plan.unplaced:
+            unplaced[found.model] += found.count
+        wanted = unplaced + collections.Counter(placement.spec.model for placement in step.plan.placements)
         serving = _serving(step.snapshot)
         for model in self._shown - wanted.keys():
-            self._wanted.remove(model)
-            self._serving.remove(model)
+            for gauge in self._by_model():
+                gauge.remove(model)
         self._shown = set(wanted)
         for model, count in wanted.items():
-            self._wanted.labels(model).set(count)
-            self._serving.labels(model).set(serving[model])
+            for gauge, value in zip(self._by_model(), (count, serving[model], unplaced[model]), strict=True):
+                gauge.labels(model).set(value)
         for model, seconds in self._losses.look(serving, wanted, step.at_s):
             self._reallocation_s.labels(model).observe(seconds)
+        self._last_round.set(self._now())
+
+    def _by_model(self) -> tuple[Gauge, Gauge, Gauge]:
+        return self._wanted, self._serving, self._unplaced
 
 
 class _Losses:
@@ -100,18 +115,25 @@ class _Losses:
             self._before[model] = serving
 
 
-class _Cards(Collector):
-    """The cards as the last round saw them; what is in use is asked when somebody reads."""
+class _Seen(Collector):
+    """Cards and replicas as the last round saw them; what is in use is asked when somebody reads."""
 
     def __init__(self, cards_in_use: Callable[[], Mapping[str, int]]) -> None:
         self._cards_in_use = cards_in_use
         self.snapshot = Snapshot()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        """All of it, for one reading."""
+        return (*self._cards(), *_replicas(self.snapshot))
+
+    def _cards(self) -> Iterable[GaugeMetricFamily]:
         labels = ("node", "card", "name")
         total = GaugeMetricFamily("aivailable_vram_total_bytes", "Memory of the card", labels=labels)
         claimed = GaugeMetricFamily("aivailable_vram_claimed_bytes", "Memory booked by allocations", labels=labels)
         used = GaugeMetricFamily("aivailable_vram_used_bytes", "Memory in use as the driver says", labels=labels)
+        foreign = GaugeMetricFamily(
+            "aivailable_vram_foreign_bytes", "The part of it that no allocation accounts for", labels=labels
+        )
         healthy = GaugeMetricFamily("aivailable_card_healthy", "1 where the card is healthy", labels=labels)
         try:
             in_use = self._cards_in_use() if self.snapshot.nodes else {}
@@ -122,10 +144,33 @@ class _Cards(Collector):
                 values = (node.name, card.uuid, card.name)
                 total.add_metric(values, card.total_mib * MIB)
                 claimed.add_metric(values, (card.slices - card.free_slices) * card.slice_mib * MIB)
+                foreign.add_metric(values, card.foreign_mib * MIB)
                 healthy.add_metric(values, 1 if card.healthy and node.ready else 0)
                 if card.uuid in in_use:
                     used.add_metric(values, in_use[card.uuid] * MIB)
-        return (total, claimed, used, healthy)
+        return (total, claimed, used, foreign, healthy)
+
+
+def _replicas(snapshot: Snapshot) -> Iterable[GaugeMetricFamily]:
+    """Replicas by state, and what each holds of its cards."""
+    states = GaugeMetricFamily("aivailable_replicas", "Replicas by state", labels=("model", "state"))
+    found = collections.Counter((r.model, r.state) for r in snapshot.replicas)
+    for model in sorted({replica.model for replica in snapshot.replicas}):
+        for state in ReplicaState:
+            states.add_metric((model, state.value), found[model, state])
+    # Two may have one number while one replaces the other; their jobs differ.
+    labels = ("model", "replica", "nomad_job", "node", "card")
+    claimed = GaugeMetricFamily("aivailable_replica_claimed_bytes", "What a replica booked of a card", labels=labels)
+    measured = GaugeMetricFamily(
+        "aivailable_replica_measured_bytes", "What a replica was seen to hold of each of its cards", labels=labels
+    )
+    for replica in snapshot.replicas:
+        for card, claim_mib in zip(replica.cards, replica.claim_mib, strict=False):
+            values = (replica.model, str(replica.replica), replica.job, replica.node, card)
+            claimed.add_metric(values, claim_mib * MIB)
+            if replica.measured_mib is not None:
+                measured.add_metric(values, replica.measured_mib * MIB)
+    return (states, claimed, measured)
 
 
 def _serving(snapshot: Snapshot) -> collections.Counter[str]:

@@ -1,13 +1,14 @@
 """Envoy's bootstrap: what never changes while it runs. All paths are relative to the gateway's directory."""
 
 from aivailable.gateway import usage
-from aivailable.gateway.admin import ADMIN_SOCKET, METRICS_PATH
+from aivailable.gateway.admin import ADMIN_SOCKET
 from aivailable.gateway.clusters import CLUSTERS_FILE
 from aivailable.gateway.feeder_metrics import FEEDER_SOCKET
 from aivailable.gateway.keys import AUTH_FILTER, AUTH_TYPE, CLIENT_HEADER, KEYS_FILE
 from aivailable.gateway.limits import headers_filter, rate_filter
 from aivailable.gateway.naming import model_filters
 from aivailable.gateway.policies import Policies, Resource
+from aivailable.gateway.probes import ADMIN, FEEDER, PROBES_FILE, PROBES_NAME
 from aivailable.gateway.routes import ROUTES_FILE, ROUTES_NAME
 from aivailable.gateway.tls import transport_socket
 from aivailable.settings import Settings
@@ -16,9 +17,6 @@ HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 STREAM_IDLE_TIMEOUT = "600s"
 """Longest silence on a stream, unless its model's route says another."""
-
-ADMIN = "admin"
-FEEDER = "feeder"
 
 _HCM = f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager"
 
@@ -134,22 +132,13 @@ def _filters(policies: Policies) -> list[Resource]:
 
 
 def _probe_manager() -> Resource:
-    """`/ready` for load balancers and supervisors, `/metrics` and `/metrics/feeder` for Prometheus: no key, no log."""
+    """`/ready` for load balancers and supervisors, metrics for Prometheus by the routes of `probes`: no key, no log."""
     is_ready = {"name": ":path", "string_match": {"exact": "/ready"}}
-    is_get = {"name": ":method", "string_match": {"exact": "GET"}}
-    metrics = {
-        "match": {"path": "/metrics", "headers": [is_get], "query_parameters": []},
-        "route": {"cluster": ADMIN, "regex_rewrite": {"pattern": {"regex": "^.*$"}, "substitution": METRICS_PATH}},
-    }
-    feeder = {"match": {"path": "/metrics/feeder", "headers": [is_get]}, "route": {"cluster": FEEDER}}
     return {
         "@type": _HCM,
         "stat_prefix": "probes",
         "server_name": "aivailable",
-        "route_config": {
-            "name": "probes",
-            "virtual_hosts": [{"name": "probes", "domains": ["*"], "routes": [metrics, feeder]}],
-        },
+        "rds": {"route_config_name": PROBES_NAME, "config_source": _file_source(PROBES_FILE)},
         "http_filters": [
             {
                 "name": "envoy.filters.http.health_check",

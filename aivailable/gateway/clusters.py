@@ -2,6 +2,7 @@
 
 from aivailable.gateway.mesh import ENDPOINT_METADATA, transport_socket_matches
 from aivailable.gateway.policies import Policies, Resource
+from aivailable.gateway.probes import engine_clusters
 from aivailable.model.fleet import Fleet, ModelSpec
 from aivailable.model.names import slug
 from aivailable.model.service import Instance
@@ -29,7 +30,7 @@ def clusters(fleet: Fleet, policies: Policies, *, mesh: bool = False) -> list[Re
         "type": "STATIC",
         "load_assignment": {"cluster_name": NOWHERE, "endpoints": []},
     }
-    return [nowhere, *(_cluster(model, policies, mesh) for model in fleet.models)]
+    return [nowhere, *engine_clusters(mesh=mesh), *(_cluster(model, policies, mesh) for model in fleet.models)]
 
 
 def load_assignment(model: str, instances: tuple[Instance, ...], *, mesh: bool = False) -> Resource:

@@ -19,6 +19,7 @@ from aivailable.gateway.admin import ADMIN_SOCKET, active_requests, drain
 from aivailable.gateway.bootstrap import bootstrap
 from aivailable.gateway.policies import Policies
 from aivailable.gateway.ports import choose_port
+from aivailable.gateway.probes import write_first
 from aivailable.settings import Settings, shipped
 
 START_TIMEOUT_S = 20.0
@@ -68,6 +69,7 @@ class Envoy:
             self._settings, Policies.read(shipped("envoy")), http_port=self.http_port, probe_port=self.probe_port
         )
         (self._directory / "bootstrap.json").write_text(json.dumps(document))
+        write_first(self._directory)
         with ExitStack() as starting:
             starting.callback(self._end)  # Ctrl-C while it starts must not leave it running either
             self._start()

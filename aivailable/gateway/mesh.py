@@ -61,26 +61,25 @@ def trust_secret(mesh: Mesh) -> Resource:
 
 def transport_socket_matches() -> list[Resource]:
     """What a cluster needs to speak mutual TLS to its endpoints in the mesh."""
-    return [
-        {
-            "name": "mesh",
-            "match": {"mesh": True},
-            "transport_socket": {
-                "name": "envoy.transport_sockets.tls",
-                "typed_config": {
-                    "@type": f"{_TYPES}.UpstreamTlsContext",
-                    "common_tls_context": {
-                        "tls_params": {
-                            "tls_minimum_protocol_version": "TLSv1_2",
-                            "tls_maximum_protocol_version": "TLSv1_3",
-                        },
-                        "tls_certificate_sds_secret_configs": [_secret(IDENTITY_SECRET, IDENTITY_FILE)],
-                        "validation_context_sds_secret_config": _secret(TRUST_SECRET, TRUST_FILE),
-                    },
+    return [{"name": "mesh", "match": {"mesh": True}, "transport_socket": transport_socket()}]
+
+
+def transport_socket() -> Resource:
+    """What speaks mutual TLS to an engine: our identity, and nobody trusted but engines."""
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPES}.UpstreamTlsContext",
+            "common_tls_context": {
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
                 },
+                "tls_certificate_sds_secret_configs": [_secret(IDENTITY_SECRET, IDENTITY_FILE)],
+                "validation_context_sds_secret_config": _secret(TRUST_SECRET, TRUST_FILE),
             },
-        }
-    ]
+        },
+    }
 
 
 def _secret(name: str, file: str) -> Resource:

@@ -12,6 +12,7 @@ from aivailable.gateway.keys import KEYS_FILE, key_filter
 from aivailable.gateway.limits import LIMITS_FILE, rate_limits
 from aivailable.gateway.mesh import IDENTITY_FILE, TRUST_FILE, Mesh, identity_secret, trust_secret
 from aivailable.gateway.policies import Policies, Resource
+from aivailable.gateway.probes import PROBES_FILE, probe_routes
 from aivailable.gateway.routes import ROUTES_FILE, route_configuration
 from aivailable.gateway.tls import TLS_FILE
 from aivailable.model.fleet import Fleet
@@ -67,6 +68,7 @@ def files(inputs: Inputs, settings: Settings, policies: Policies) -> list[File]:
             for m in fleet.models
         ]
         wanted.append(File(name=CLUSTERS_FILE, resources=clusters(fleet, policies, mesh=mesh is not None)))
+        wanted.append(File(name=PROBES_FILE, resources=[probe_routes(instances, mesh=mesh is not None)]))
     if keys is not None:
         routes = route_configuration(fleet, keys, settings, policies, over_budget=inputs.over_budget)
         wanted.append(File(name=ROUTES_FILE, resources=[routes]))

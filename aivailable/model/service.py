@@ -15,6 +15,8 @@ CONTROLLER_SERVICE = "aivailable-controller"
 
 CONTROLLER_JOB = "aivailable-controller"
 GATEWAY_JOB = "aivailable-gateway"
+PROMETHEUS_JOB = "aivailable-prometheus"
+"""Also the name of its service."""
 OPEN_WEBUI_JOB = "aivailable-open-webui"
 OPEN_WEBUI_SERVICE = "aivailable-open-webui"
 

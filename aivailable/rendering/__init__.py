@@ -6,6 +6,14 @@ Does not: decisions, environment or store access from a template, I/O other than
 
 from aivailable.rendering.jobs import RenderedJob, render
 from aivailable.rendering.open_webui import render_open_webui
+from aivailable.rendering.prometheus import render_prometheus
 from aivailable.rendering.system import render_controller, render_gateway
 
-__all__ = ["RenderedJob", "render", "render_controller", "render_gateway", "render_open_webui"]
+__all__ = [
+    "RenderedJob",
+    "render",
+    "render_controller",
+    "render_gateway",
+    "render_open_webui",
+    "render_prometheus",
+]

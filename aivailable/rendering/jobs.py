@@ -16,7 +16,7 @@ from aivailable.model.plan import Placement
 from aivailable.model.replica import ReplicaSpec
 from aivailable.model.service import ENGINE_SERVICE, GATEWAY_SERVICE
 from aivailable.model.source import FETCHED, SourceKind, fetched_name, parse_source
-from aivailable.rendering.quoting import duration, hcl_string
+from aivailable.rendering.quoting import duration, hcl_heredoc, hcl_string
 from aivailable.settings import Settings, shipped
 
 ENGINE_PORT = "8000"
@@ -84,6 +84,7 @@ def templates() -> Environment:
         autoescape=False,  # noqa: S701 - see above
     )
     environment.filters["hcl"] = hcl_string
+    environment.filters["heredoc"] = hcl_heredoc
     return environment
 
 

@@ -121,6 +121,16 @@ def test_an_engines_task_notes_what_the_node_has(secured: tuple[Host, str]) -> N
     assert rights(host, token) == {"read": {"cache/n/1"}, "write": {"cache/n/1"}}
 
 
+def test_the_task_of_prometheus_finds_what_it_reads_and_no_more(secured: tuple[Host, str]) -> None:
+    host, _ = secured
+    token = _workload(host, "aivailable-prometheus", "aivailable-prometheus", 5005)
+
+    assert rights(host, token) == {"read": set(), "write": set()}
+    assert status(host, token, "GET", "/agent/self") == 200
+    seen = host.ok("curl", "-s", "-H", f"X-Consul-Token: {token}", "http://127.0.0.1:8500/v1/catalog/services")
+    assert "aivailable-prometheus" in json.loads(seen)
+
+
 def test_a_controllers_task_leads_and_does_not_write_the_fleet(secured: tuple[Host, str]) -> None:
     host, _ = secured
     token = _workload(host, "aivailable-controller", "aivailable-controller", 5003)

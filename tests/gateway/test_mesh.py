@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from aivailable.gateway.mesh import IDENTITY_FILE, TRUST_FILE
+from aivailable.gateway.probes import PROBES_FILE, engine_path
 from aivailable.model.service import ENGINE_SERVICE, GATEWAY_SERVICE
 from tests.gateway.knocking import forged, identity_of, refused, rotate
-from tests.gateway.ring import CONNECTION_S, Ring, ring, wait_until_served
+from tests.gateway.ring import CONNECTION_S, Proxied, Ring, ring, wait_until_served
 from tests.processes import eventually
 
 MISSING = [name for name in ("consul", "openssl") if shutil.which(name) is None]
@@ -65,7 +66,8 @@ def test_an_engine_that_shows_another_name_is_not_spoken_to(mesh: Ring, client: 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_unavailable")
     assert impostor.engine.served() == 0
     counters = httpx.get(f"http://127.0.0.1:{mesh.front.envoy.probe_port}/metrics", trust_env=False).text
-    (line,) = [line for line in counters.splitlines() if line.startswith("envoy_cluster_ssl_fail_verify_san{")]
+    name = 'envoy_cluster_ssl_fail_verify_san{envoy_cluster_name="llm_m-a"}'
+    (line,) = [line for line in counters.splitlines() if line.startswith(name)]
     assert int(line.rpartition(" ")[2]) >= 1
 
 
@@ -117,6 +119,20 @@ def test_identity_is_for_its_owner_only_and_in_no_log(mesh: Ring, client: httpx.
 
     assert (mesh.folder / "gateway" / IDENTITY_FILE).stat().st_mode & 0o777 == 0o600
     assert "PRIVATE KEY" not in mesh.log() + mesh.log("access.log") + mesh.log(TRUST_FILE)
+
+
+def test_the_metrics_of_an_engine_are_read_through_the_gateway(mesh: Ring, client: httpx.Client) -> None:
+    engine = mesh.add_engine()
+    wait_until_served(mesh, client)
+    impostor = mesh.add_engine(identity="other")
+    port = mesh.front.envoy.probe_port
+
+    def read(which: Proxied) -> httpx.Response:
+        return httpx.get(f"http://{HERE}:{port}{engine_path(HERE, which.port)}", trust_env=False, timeout=10)
+
+    eventually(lambda: str(impostor.port) in mesh.log(PROBES_FILE), timeout_s=20)
+    assert f"requests_served {engine.engine.served()}" in read(engine).text
+    assert eventually(lambda: read(impostor).status_code == 503)
 
 
 def test_engines_outside_the_mesh_are_reached_while_the_mesh_comes(mesh: Ring, client: httpx.Client) -> None:

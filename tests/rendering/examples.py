@@ -9,7 +9,14 @@ from aivailable.model.fleet import Engine, Resolved, Variant
 from aivailable.model.footprint import Footprint
 from aivailable.model.plan import Placement, Requirement
 from aivailable.model.replica import ReplicaSpec
-from aivailable.rendering import render, render_open_webui
+from aivailable.rendering import (
+    RenderedJob,
+    render,
+    render_controller,
+    render_gateway,
+    render_open_webui,
+    render_prometheus,
+)
 from aivailable.settings import Settings
 from tests.samples import EIGHT_B, SMALL, variant
 
@@ -118,4 +125,15 @@ def documents() -> Mapping[str, str]:
         "tls_key": Path("/b"),
     }
     made["open-webui-by-command-tls"] = render_open_webui(SETTINGS.model_copy(update=by_command), data="/volumes/1")
-    return {f"{name}.nomad.hcl": job.text for name, job in made.items()}
+    return {f"{name}.nomad.hcl": job.text for name, job in {**made, **_own()}.items()}
+
+
+def _own() -> Mapping[str, RenderedJob]:
+    """Jobs that are no engines."""
+    command = {"prometheus_command": "/opt/prometheus/prometheus --log.level=warn", "alertmanager": "alerts.lab:9093"}
+    return {
+        "controller-with-https": render_controller(SETTINGS.model_copy(update={"tls_self_signed": True}), copies=2),
+        "gateway": render_gateway(SETTINGS, copies=2),
+        "prometheus": render_prometheus(SETTINGS),
+        "prometheus-on-a-node": render_prometheus(SETTINGS.model_copy(update=command)),
+    }

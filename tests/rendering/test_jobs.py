@@ -17,6 +17,7 @@ from aivailable.model.names import unsafe_in_job
 from aivailable.model.plan import Placement
 from aivailable.rendering import render
 from aivailable.rendering.jobs import META
+from aivailable.rendering.quoting import hcl_heredoc
 from aivailable.settings import Settings, load, shipped
 from tests.rendering.examples import SETTINGS, documents, llamacpp, meshed, vllm
 
@@ -135,15 +136,22 @@ def json_unquoted(word: str) -> str:
     return re.sub(r'\\(["\\])', r"\1", word)
 
 
+@pytest.mark.parametrize("text", ["a ${b}", "%{ if x }", "a\nEOT\nb"])
+def test_nothing_gets_out_of_a_heredoc(text: str) -> None:
+    with pytest.raises(UserError):
+        hcl_heredoc(text)
+    assert hcl_heredoc("{{ $labels.model }}\n  EOT.\n") == "<<EOT\n{{ $labels.model }}\n  EOT.\nEOT"
+
+
 @pytest.mark.parametrize("template", sorted(shipped("jobs").glob("*.j2")), ids=lambda path: path.name)
 def test_every_inserted_text_goes_through_the_quoting_filter(template: Path) -> None:
     plain = {"priority", "memory_mib", "device.count", "key", "attribute", "device.affinity[0]", "name", "entry"}
-    plain |= {"copies", "metrics_port", "http_port", "probe_port", "gateway_port", "dns_port"}
+    plain |= {"copies", "metrics_port", "http_port", "probe_port", "gateway_port", "dns_port", "disk_mib"}
     plain |= {"host", "port", "listen", "proxy_host", "engine_port"}  # constants, some for Nomad's client to fill in
     for_nomad = re.compile(r"{% raw %}.*?{% endraw %}", re.DOTALL)
     for inserted in re.findall(r"{{(.*?)}}", for_nomad.sub("", template.read_text())):
         value = inserted.strip()
-        assert value.endswith("| hcl") or value in plain or value.startswith("command_or_image("), value
+        assert value.endswith(("| hcl", "| heredoc")) or value in plain or value.startswith("command_or_image("), value
     assert len(template.read_text().splitlines()) <= 150
 
 

@@ -21,9 +21,13 @@ import httpx
 import psutil
 import pytest
 
+from aivailable.embedded.registry import EmbeddedRegistry
+from aivailable.gateway.probes import engine_path
+from aivailable.model.service import ENGINE_SERVICE
 from aivailable.settings import Settings
 from aivailable.vram.flags import VLLM_SHUTDOWN_TIMEOUT_S
 from tests.cli.running import CHAT, Demo
+from tests.monitoring.endpoints import Endpoints, names, names_of_vllm
 from tests.processes import ROOT, eventually, running
 from tests.weights import smollm2
 
@@ -190,6 +194,15 @@ def test_it_answers_through_the_gateway(ring: Ring) -> None:
 
     assert answer.status_code == 200, answer.text
     assert "Paris" in answer.json()["choices"][0]["message"]["content"]
+
+
+def test_its_metrics_are_those_that_the_dashboard_is_checked_against(ring: Ring) -> None:
+    found = EmbeddedRegistry(ring.demo.state).instances(ENGINE_SERVICE)
+    (engine,) = [instance for instance in found if instance.meta["model"] == MODEL]
+    path = Endpoints.of(ring.demo).probes + engine_path(engine.address, engine.port)
+    answer = httpx.get(f"http://{path}", timeout=10, trust_env=False)
+
+    assert names_of_vllm() <= names(answer.text)
 
 
 def test_it_was_started_as_planned(ring: Ring) -> None:

@@ -45,8 +45,8 @@ bind() {
   say "binding rule for $2"
 }
 
-for name in controller gateway engine user operator nomad-agent anonymous; do policy "$name"; done
-for name in controller gateway engine; do role "$name"; done
+for name in controller gateway engine prometheus user operator nomad-agent anonymous; do policy "$name"; done
+for name in controller gateway engine prometheus; do role "$name"; done
 if consul acl auth-method read -name "$method" >/dev/null 2>&1; then
   consul acl auth-method update -name "$method" -config "@$here/auth-method.json" >/dev/null
 else
@@ -58,6 +58,7 @@ say "auth method $method"
 bind service '${value.nomad_service}' '"nomad_service" in value'
 bind role aivailable-controller '"nomad_service" not in value and value.nomad_job_id == "aivailable-controller"'
 bind role aivailable-gateway '"nomad_service" not in value and value.nomad_job_id == "aivailable-gateway"'
+bind role aivailable-prometheus '"nomad_service" not in value and value.nomad_job_id == "aivailable-prometheus"'
 bind service llm-engine '"nomad_service" not in value and value.nomad_job_id matches "^llm-" and value.nomad_task == "mesh"'
 bind role aivailable-engine '"nomad_service" not in value and value.nomad_job_id matches "^llm-"'
 consul acl token update -id anonymous -merge-policies -policy-name aivailable-anonymous >/dev/null
