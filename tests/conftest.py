@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import hcl2
 import pytest
+from hypothesis import settings
 
 from aivailable.clients.consul import ConsulRegistry
 from aivailable.clients.nomad_api import NomadApi
 from aivailable.settings import ConsulSettings, NomadSettings
 from tests.real.rack import Rack, consul_agent, rack, why_not
+
+settings.register_profile("same", derandomize=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
