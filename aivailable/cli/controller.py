@@ -36,7 +36,6 @@ def command(cluster: str | None, address: str, directory: Path) -> None:
     settings = connection.settings
     if not settings.controller_port:
         raise UserError("AIVAILABLE_CONTROLLER_PORT=0: nobody finds a free one here", hint="name a port")
-    directory.mkdir(parents=True, exist_ok=True)
     shown = page(
         eyes,
         connection.secrets,

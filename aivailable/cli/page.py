@@ -32,6 +32,8 @@ def page(
         UserError: The port or the certificate cannot be used.
     """
     app = application(Live(Looker(eyes).look), Keyring(secrets), metrics.registry)
+    if settings.tls_self_signed:
+        directory.mkdir(parents=True, exist_ok=True)
     settings = with_own_certificate(settings, directory)
     tls = Tls(settings.tls_certificate, settings.tls_key) if settings.tls_certificate and settings.tls_key else None
     with serving(app, address, port, tls):

@@ -107,6 +107,9 @@ def _tell(connection: Connection, look: SystemLook, addons: tuple[Addon, ...]) -
     click.echo(f"  {scheme}://{GATEWAY_SERVICE}.service.consul:{port}/v1     (any gateway, by Consul's DNS)")
     for gateway in look.gateways:
         click.echo(f"  {scheme}://{gateway.address}:{gateway.port}/v1     ({gateway.node})")
+    click.echo("\nThe page with the rack and a chat, for whoever has a key:")
+    for controller in look.controllers:
+        click.echo(f"  {scheme}://{controller.address}:{controller.port}/     ({controller.node})")
     for addon in addons:
         for instance in look.others[addon.service]:
             note = f"; {addon.note}" if addon.note else ""

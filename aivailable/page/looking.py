@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from aivailable.controller.fleetstore import FleetReader
-from aivailable.controller.history import history
+from aivailable.controller.history import Happened, history
 from aivailable.controller.observe import Observer
 from aivailable.controller.picture import Picture, picture
 from aivailable.controller.traffic import Counted, Rates, Traffic, parse
@@ -22,6 +22,7 @@ TICK_S = 1.0
 IN_USE_EVERY_S = 5.0
 """Each node is asked for what its cards' drivers say; more often shows nothing that a person could follow."""
 DECISIONS_SHOWN = 40
+TOLD_EVERY_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,9 @@ class Looker:
         self._planned: tuple[Fleet, Snapshot, Plan] | None = None
         self._in_use_mib: Mapping[str, int] = {}
         self._asked_at_s = -IN_USE_EVERY_S
+        self._told: tuple[Happened, ...] = ()
+        self._told_of: Snapshot | None = None
+        self._told_at_s = 0.0
 
     def look(self) -> Seen:
         """Once; what could not be read is told, never raised."""
@@ -79,11 +83,19 @@ class Looker:
             snapshot,
             self._planned[2],
             at_s=time.time(),
-            decisions=history(self._eyes.cluster, self._eyes.registry, limit=DECISIONS_SHOWN),
+            decisions=self._decisions(snapshot),
             in_use_mib=self._in_use(),
             traffic=self._traffic(fleet),
         )
         return Seen(picture=shown, base_urls=self._eyes.base_urls())
+
+    def _decisions(self, snapshot: Snapshot) -> tuple[Happened, ...]:
+        """What happened; read again with another snapshot, else now and then: a large rack has many tasks."""
+        now_s = time.monotonic()
+        if snapshot is not self._told_of or now_s - self._told_at_s >= TOLD_EVERY_S:
+            self._told = history(self._eyes.cluster, self._eyes.registry, limit=DECISIONS_SHOWN)
+            self._told_of, self._told_at_s = snapshot, now_s
+        return self._told
 
     def _traffic(self, fleet: Fleet) -> Mapping[str, Traffic] | None:
         names = [model.name for model in fleet.models]
