@@ -9,6 +9,7 @@ COPY aivailable aivailable
 COPY jobs jobs
 COPY envoy envoy
 COPY examples examples
+COPY monitoring monitoring
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/aivailable \
     && /opt/aivailable/bin/pip install --no-cache-dir --only-binary :all: "$(echo /wheels/aivailable-*.whl)[cluster]"

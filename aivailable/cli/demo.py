@@ -12,12 +12,13 @@ from aivailable.cli.connection import connect, read_settings, trust_of
 from aivailable.cli.console import notes, out
 from aivailable.cli.deploy import refuse_impossible, wait_until_served
 from aivailable.cli.fleet_input import fleet_from_file, read_text
-from aivailable.cli.page import eyes_of_one_machine, page
+from aivailable.cli.page import page
 from aivailable.cli.plan import timed_plan
 from aivailable.cli.serving import one_interrupt
 from aivailable.cli.telling import Teller
 from aivailable.cli.views import plan_view
 from aivailable.clients.chat import ChatRequest, Trust, stream_chat
+from aivailable.clients.gateway_metrics import read_gateways
 from aivailable.controller.fleetstore import read_fleet, write_fleet
 from aivailable.controller.journal import read_decisions
 from aivailable.controller.mesh import without_mesh
@@ -31,6 +32,7 @@ from aivailable.embedded.state import GATEWAY_DIR
 from aivailable.errors import UserError
 from aivailable.gateway.ports import choose_port
 from aivailable.model.fleet import Fleet
+from aivailable.page.looking import Eyes
 from aivailable.settings import shipped
 
 QUESTION = "What is the capital of France?"
@@ -63,7 +65,7 @@ def command(ctx: click.Context, fleet_file: Path | None, inventory_file: Path | 
     address = settings.gateway_address
     with one_interrupt(), one_machine(nodes, settings, watcher=metrics) as running:
         port = choose_port(address, settings, "controller_port")
-        eyes, directory = eyes_of_one_machine(running), settings.state / GATEWAY_DIR
+        eyes, directory = _eyes(running), settings.state / GATEWAY_DIR
         with page(
             eyes, running.secrets, metrics, settings, address=address, port=port, directory=directory
         ) as page_url:
@@ -135,6 +137,17 @@ def _ask(running: Running, fleet: Fleet, trust: Trust) -> None:
     for piece in stream_chat(running.base_url, running.key, request, patience_s=patience_s, trust=trust):
         click.echo(piece, nl=False)
     click.echo()
+
+
+def _eyes(running: Running) -> Eyes:
+    """What the page looks at. Simulated cards have no driver to ask."""
+    return Eyes(
+        cluster=running.cluster,
+        registry=running.registry,
+        gateways=lambda: read_gateways({"gateway": running.probes}),
+        in_use_mib=dict,
+        base_urls=lambda: (running.base_url,),
+    )
 
 
 def _stay(running: Running, fleet: Fleet, page_url: str) -> None:

@@ -8,11 +8,13 @@ from contextlib import suppress
 import click
 
 from aivailable.cli.connection import Connection, connect
-from aivailable.controller.observe import observe
-from aivailable.errors import AivailableError, UserError
+from aivailable.controller.observe import Observer, observe
+from aivailable.errors import AivailableError, RetryableError, UserError
 from aivailable.model.replica import Replica
 
 LOOK_S = 0.5
+TRIES = 10
+"""How often a log that cannot be read is tried again before the others are read without it."""
 FROM_THE_BEGINNING = 10_000
 """Lines; more than an engine prints while it starts."""
 
@@ -56,19 +58,19 @@ def _follow(connection: Connection, model: str, number: int | None, tail_lines: 
     """
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     readers: dict[tuple[str, str], _Reader] = {}
-    tail, any_job = tail_lines, True
+    observer = Observer(connection.cluster, connection.registry)
+    tail, mine = tail_lines, [r for r in observer.look().replicas if r.model == model]
     try:
-        while any_job or not lines.empty() or any(reader.reads for reader in readers.values()):
-            all_ = observe(connection.cluster, connection.registry).replicas
-            mine = [r for r in all_ if r.model == model and number in (None, r.replica)]
-            any_job = bool(mine)
+        while mine or not lines.empty() or any(reader.reads for reader in readers.values()):
             for replica in mine:
-                known = readers.get((replica.job, replica.alloc))
-                # An allocation that is too young to have a log is asked again.
-                if replica.alloc and (known is None or not (known.reads or known.printed)):
-                    readers[replica.job, replica.alloc] = _Reader(connection, replica, tail, lines)
+                key = (replica.job, replica.alloc)
+                known = readers.get(key)
+                if replica.alloc and number in (None, replica.replica) and (known is None or known.too_young):
+                    readers[key] = _Reader(connection, replica, known.tail_lines if known else tail, lines)
             tail = FROM_THE_BEGINNING
             _print(lines)
+            with suppress(RetryableError):  # what is read is read on, whoever does not answer for a moment
+                mine = [r for r in observer.look().replicas if r.model == model]
     except KeyboardInterrupt:
         return
 
@@ -77,8 +79,9 @@ class _Reader:
     """Follows the log of one allocation into a queue, on a thread of its own."""
 
     def __init__(self, connection: Connection, replica: Replica, tail_lines: int, into: queue.SimpleQueue[str]) -> None:
-        self.printed = False
-        self._connection, self._replica, self._tail_lines, self._into = connection, replica, tail_lines, into
+        self.tail_lines = tail_lines
+        self._said = False
+        self._connection, self._replica, self._into = connection, replica, into
         self._thread = threading.Thread(target=self._read, daemon=True, name=f"logs-{replica.job}")
         self._thread.start()
 
@@ -87,14 +90,27 @@ class _Reader:
         """Whether there may be more to come."""
         return self._thread.is_alive()
 
+    @property
+    def too_young(self) -> bool:
+        """Whether there was no log yet: it is to be read again."""
+        return not self.reads and not self._said
+
     def _read(self) -> None:
-        try:
-            for line in self._connection.cluster.logs(self._replica.job, tail_lines=self._tail_lines, follow=True):
-                self.printed = True
-                self._into.put(_prefix(self._replica) + line)
-        except AivailableError as error:  # its node may be gone; the others are read on
-            self.printed = True
-            self._into.put(f"{_prefix(self._replica)}not read any more: {error.message}")
+        tail, tries = self.tail_lines, 0
+        while tries < TRIES:
+            try:
+                for line in self._connection.cluster.logs(self._replica.job, tail_lines=tail, follow=True):
+                    self._said, tries = True, 0
+                    self._into.put(_prefix(self._replica) + line)
+            except RetryableError as error:  # its node may be gone, or slow
+                tail, tries, why = 0, tries + 1, error.message
+                time.sleep(LOOK_S)
+            except AivailableError as error:
+                tries, why = TRIES, error.message
+            else:
+                return
+        self._said = True
+        self._into.put(f"{_prefix(self._replica)}not read any more: {why}")
 
 
 def _print(lines: queue.SimpleQueue[str]) -> None:

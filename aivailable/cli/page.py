@@ -8,9 +8,8 @@ from aivailable.cli.connection import Connection
 from aivailable.clients.gateway_metrics import read_gateways
 from aivailable.clients.nomad import NomadCluster
 from aivailable.controller.metrics import Metrics
-from aivailable.controller.one_machine import Running
 from aivailable.gateway.tls import with_own_certificate
-from aivailable.model.service import GATEWAY_SERVICE
+from aivailable.model.service import GATEWAY_SERVICE, host_port
 from aivailable.page.access import Keyring
 from aivailable.page.app import application
 from aivailable.page.looking import Eyes, Live, Looker
@@ -34,10 +33,10 @@ def page(
     app = application(Live(Looker(eyes).look), Keyring(secrets), metrics.registry)
     if settings.tls_self_signed:
         directory.mkdir(parents=True, exist_ok=True)
-    settings = with_own_certificate(settings, directory)
+    settings = with_own_certificate(settings.model_copy(update={"gateway_address": address}), directory)
     tls = Tls(settings.tls_certificate, settings.tls_key) if settings.tls_certificate and settings.tls_key else None
     with serving(app, address, port, tls):
-        yield f"{settings.gateway_scheme}://{address}:{port}"
+        yield f"{settings.gateway_scheme}://{host_port(address, port)}"
 
 
 def eyes_of_a_real_cluster(connection: Connection, nomad: NomadCluster) -> Eyes:
@@ -46,13 +45,14 @@ def eyes_of_a_real_cluster(connection: Connection, nomad: NomadCluster) -> Eyes:
 
     def gateways() -> Mapping[str, str]:
         found = [instance for instance in registry.instances(GATEWAY_SERVICE) if instance.passing]
-        return read_gateways({g.node: f"{g.address}:{g.meta.get('probe', settings.probe_port)}" for g in found})
+        ports = {g.node: int(g.meta.get("probe") or settings.probe_port) for g in found}
+        return read_gateways({g.node: host_port(g.address, ports[g.node]) for g in found})
 
     def base_urls() -> tuple[str, ...]:
         scheme, port = settings.gateway_scheme, settings.gateway_port
         named = (f"{scheme}://{GATEWAY_SERVICE}.service.consul:{port}/v1",)
         found = sorted((g.address, g.port) for g in registry.instances(GATEWAY_SERVICE) if g.passing)
-        numbered = tuple(f"{scheme}://{address}:{port}/v1" for address, port in found)
+        numbered = tuple(f"{scheme}://{host_port(address, port)}/v1" for address, port in found)
         # A certificate that clients can check is for the name; a browser need not have Consul's DNS otherwise.
         return (*named, *numbered) if settings.tls_certificate else (*numbered, *named)
 
@@ -62,15 +62,4 @@ def eyes_of_a_real_cluster(connection: Connection, nomad: NomadCluster) -> Eyes:
         gateways=gateways,
         in_use_mib=nomad.cards_in_use,
         base_urls=base_urls,
-    )
-
-
-def eyes_of_one_machine(running: Running) -> Eyes:
-    """What the demo's page looks at. Simulated cards have no driver to ask."""
-    return Eyes(
-        cluster=running.cluster,
-        registry=running.registry,
-        gateways=lambda: read_gateways({"gateway": running.probes}),
-        in_use_mib=dict,
-        base_urls=lambda: (running.base_url,),
     )

@@ -12,7 +12,7 @@ from aivailable.controller.system import SystemLook, copies_for, register, watch
 from aivailable.errors import GaveUpError
 from aivailable.keystore import create_key, read_keys
 from aivailable.model.events import ClusterEvent
-from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB, GATEWAY_SERVICE
+from aivailable.model.service import CONTROLLER_JOB, GATEWAY_JOB, GATEWAY_SERVICE, host_port
 from aivailable.model.snapshot import Snapshot
 
 FIRST_KEY = "first"
@@ -50,10 +50,12 @@ def command(cluster: str | None, copies: int | None, extra: tuple[str, ...]) -> 
     notes.print(f"registered {CONTROLLER_JOB} and {GATEWAY_JOB}, {wanted} of each")
     _add(addons, nomad, connection, snapshot)
     try:
-        look = _follow(connection, nomad, wanted, addons)
+        _tell(connection, _follow(connection, nomad, wanted, ()))
+        if addons:  # some take long to come, with images of gigabytes: clients need not wait for them
+            _tell_addons(_follow(connection, nomad, wanted, addons), addons)
     except KeyboardInterrupt:
         raise GaveUpError("stopped watching; the jobs are registered and Nomad works on") from None
-    _tell(connection, look, addons)
+    out.print("\nNext: aivailable deploy FILE, aivailable status")
 
 
 def _add(addons: tuple[Addon, ...], nomad: NomadCluster, connection: Connection, snapshot: Snapshot) -> None:
@@ -99,24 +101,27 @@ def _key(event: ClusterEvent) -> tuple[float, str, str]:
     return event.at_s, event.node, event.text
 
 
-def _tell(connection: Connection, look: SystemLook, addons: tuple[Addon, ...]) -> None:
-    """Where clients connect, with which key, and where the add-ons are."""
+def _tell(connection: Connection, look: SystemLook) -> None:
+    """Where clients connect, with which key, and where the page is."""
     out.print("\n[bold]Up.[/] Clients connect to")
     port = connection.settings.gateway_port
     scheme = connection.settings.gateway_scheme
     click.echo(f"  {scheme}://{GATEWAY_SERVICE}.service.consul:{port}/v1     (any gateway, by Consul's DNS)")
     for gateway in look.gateways:
-        click.echo(f"  {scheme}://{gateway.address}:{gateway.port}/v1     ({gateway.node})")
+        click.echo(f"  {scheme}://{host_port(gateway.address, gateway.port)}/v1     ({gateway.node})")
     click.echo("\nThe page with the rack and a chat, for whoever has a key:")
     for controller in look.controllers:
-        click.echo(f"  {scheme}://{controller.address}:{controller.port}/     ({controller.node})")
-    for addon in addons:
-        for instance in look.others[addon.service]:
-            note = f"; {addon.note}" if addon.note else ""
-            click.echo(f"\n{addon.name}: http://{instance.address}:{instance.port}     ({instance.node}{note})")
+        click.echo(f"  {scheme}://{host_port(controller.address, controller.port)}/     ({controller.node})")
     own = {addon.key for addon in ADDONS.values()}
     if all(key.id in own for key in read_keys(connection.secrets)):
         key = create_key(connection.secrets, FIRST_KEY)
         out.print(f"\nThe first API key, [bold]{FIRST_KEY}[/]; keep it, or make others with `aivailable keys create`")
         click.echo(f"  {key.secret}")
-    out.print("\nNext: aivailable deploy FILE, aivailable status")
+
+
+def _tell_addons(look: SystemLook, addons: tuple[Addon, ...]) -> None:
+    for addon in addons:
+        for instance in look.others[addon.service]:
+            note = f"; {addon.note}" if addon.note else ""
+            where = host_port(instance.address, instance.port)
+            click.echo(f"\n{addon.name}: http://{where}     ({instance.node}{note})")

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -26,6 +26,9 @@ from aivailable.model.snapshot import Snapshot
 LOG_TAIL_BYTES = 16_384
 """How much of a log's end is read for its last lines."""
 PROGRESS_TIMEOUT_S = 2.0
+STATS_TIMEOUT_S = 2.0
+ASKED_AT_ONCE = 8
+"""Nodes that are asked what their cards hold: one that died takes the whole timeout, and nobody waits for it."""
 NOTES_PER_ROUND = 30
 """Of so many replicas on their way one snapshot asks what they say, two requests each; the others keep their notes."""
 
@@ -189,13 +192,19 @@ class NomadCluster(NomadNodes):
 
     def cards_in_use(self) -> dict[str, int]:
         """What the drivers say is in use, in MiB by card; nodes that do not answer in time are left out."""
+        ready = [stub["ID"] for stub in self._api.get("/v1/nodes") or [] if stub["Status"] == "ready"]
         found: dict[str, int] = {}
-        for stub in self._api.get("/v1/nodes") or []:
-            if stub["Status"] != "ready":
-                continue
-            with suppress(AivailableError):
-                found |= used_mib(self._api.get("/v1/client/stats", node_id=stub["ID"]) or {})
+        with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as pool:
+            for used in pool.map(self._in_use_on, ready):
+                found |= used
         return found
+
+    def _in_use_on(self, node_id: str) -> dict[str, int]:
+        try:
+            answer = self._api.content("/v1/client/stats", timeout_s=STATS_TIMEOUT_S, node_id=node_id)
+        except AivailableError:
+            return {}
+        return used_mib(json.loads(answer or "{}"))
 
     def changed(self, since: int, timeout_s: float) -> int:
         """Wait until nodes, jobs or allocations differ from index `since`."""

@@ -3,6 +3,7 @@
 Pure: one frozen document from what was read; `seen_by` leaves out of it what a key may not see.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from aivailable.model.service import ApiKey
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import given_up, gone_back
 
+_HOLDS_NOTHING = (ReplicaState.LOST, ReplicaState.PENDING)
 SOMEBODY_ELSES = "another model"
 """The name that a key sees in place of a model it may not use."""
 
@@ -201,11 +203,21 @@ def seen_by(shown: Picture, key: ApiKey) -> Picture:
         return shown
     own = {model.name for model in shown.models if key.may_use(model.name)}
     about = own | {slug(name) for name in own} | {node.name for node in shown.nodes}
+    others = {name for model in shown.models if model.name not in own for name in (model.name, slug(model.name))}
+    tells = re.compile("|".join(rf"(?<![\w.:/-]){re.escape(name)}(?![\w/-])" for name in others) or r"(?!)")
     return replace(
         shown,
         nodes=tuple(_without_names(node, own) for node in shown.nodes),
-        models=tuple(model for model in shown.models if model.name in own),
-        decisions=tuple(entry for entry in shown.decisions if entry.about.partition(" #")[0] in about),
+        models=tuple(
+            replace(model, missing=tuple(words for words in model.missing if not tells.search(words)))
+            for model in shown.models
+            if model.name in own
+        ),
+        decisions=tuple(
+            entry
+            for entry in shown.decisions
+            if entry.about.partition(" #")[0] in about and not tells.search(entry.text)
+        ),
     )
 
 
@@ -259,10 +271,7 @@ def node_state(node: Node) -> str:
 def _card(card: Card, tenants: Iterable[Tenant], in_use_mib: int | None) -> CardPicture:
     free_mib, rest_mib = card.free_mib, card.total_mib - card.slices * card.slice_mib
     booked_mib = card.total_mib - free_mib - rest_mib
-    # Those of a lost node, or that wait for a place, hold nothing that the ledger knows.
-    shown = tuple(tenants)
-    while sum(tenant.claim_mib for tenant in shown) > booked_mib:
-        shown = shown[:-1]
+    shown = _within(tuple(tenants), booked_mib)
     return CardPicture(
         uuid=card.uuid,
         index=card.index,
@@ -278,6 +287,14 @@ def _card(card: Card, tenants: Iterable[Tenant], in_use_mib: int | None) -> Card
         in_use_mib=in_use_mib,
         foreign_mib=card.foreign_mib,
     )
+
+
+def _within(tenants: tuple[Tenant, ...], booked_mib: int) -> tuple[Tenant, ...]:
+    """The tenants that hold what the ledger knows: those of a lost node, or that wait for a place, hold nothing."""
+    surest = sorted(tenants, key=lambda tenant: tenant.state in _HOLDS_NOTHING)
+    while sum(tenant.claim_mib for tenant in surest) > booked_mib:
+        surest.pop()
+    return tuple(tenant for tenant in tenants if tenant in surest)
 
 
 def _model(

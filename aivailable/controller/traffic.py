@@ -83,8 +83,8 @@ class Rates:
         if self._at_s is not None:
             self._grown.append((self._at_s, at_s, grown))
         self._at_s = at_s
-        self._before = {**self._before, **gateways}
-        while self._grown and self._grown[0][0] < at_s - WINDOW_S:
+        self._before = dict(gateways)  # one that was away begins anew: its requests are not of one look
+        while len(self._grown) > 1 and self._grown[0][0] < at_s - WINDOW_S:
             self._grown.popleft()
         models = {model for counted in gateways.values() for model in counted}
         return {model: self._traffic(model, at_s, gateways) for model in models}
@@ -104,7 +104,10 @@ class Rates:
 
 
 def _since(now: Counted, before: Counted | None) -> Counted:
-    if before is None or now.requests < before.requests or now.tokens < before.tokens:
+    anew = before is not None and (
+        now.requests < before.requests or now.errors < before.errors or now.tokens < before.tokens
+    )
+    if before is None or anew:
         return Counted(requests=now.requests, errors=now.errors, tokens=now.tokens)
     return Counted(
         requests=now.requests - before.requests,

@@ -11,7 +11,7 @@ from pathlib import Path
 from aivailable.gateway.admin import METRICS_PATH
 from aivailable.gateway.mesh import transport_socket
 from aivailable.gateway.policies import Resource
-from aivailable.model.service import Instance
+from aivailable.model.service import Instance, host_port
 
 PROBES_FILE = "probes.json"
 PROBES_NAME = "probes"
@@ -29,7 +29,7 @@ _WHERE = "x-envoy-original-dst-host"
 
 def engine_path(address: str, port: int) -> str:
     """Where the probe port has the metrics of the engine at that address."""
-    return f"/engines/{_joined(address, port)}/metrics"
+    return f"/engines/{host_port(address, port)}/metrics"
 
 
 def probe_routes(instances: Iterable[Instance] = (), *, mesh: bool = False) -> Resource:
@@ -65,7 +65,7 @@ def write_first(directory: Path) -> None:
 
 
 def _engine(address: str, port: int, cluster: str) -> Resource:
-    header = {"key": _WHERE, "value": _joined(address, port)}
+    header = {"key": _WHERE, "value": host_port(address, port)}
     where = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return {
         "match": {"path": engine_path(address, port), "headers": [_is_get()]},
@@ -92,10 +92,6 @@ def _to_engine(name: str) -> Resource:
             }
         },
     }
-
-
-def _joined(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _is_get() -> Resource:

@@ -36,6 +36,11 @@ USAGE_PREFIX = "aivailable/usage/"
 """Before a gateway's name: what it has counted."""
 
 
+def host_port(address: str, port: int) -> str:
+    """An address and a port as one word, of URLs and of Envoy; an IPv6 address goes into brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One registered instance of a service. `passing`: all its health checks pass.

@@ -1,10 +1,12 @@
 """Who may look: whoever sends an API key that is good."""
 
 import hmac
+import logging
 import threading
 import time
 from collections.abc import Callable
 
+from aivailable.errors import AivailableError
 from aivailable.keystore import read_keys
 from aivailable.model.service import ApiKey
 from aivailable.seams import Secrets
@@ -13,9 +15,14 @@ FRESH_S = 2.0
 """How long keys are believed after they were read: as fast as a gateway forgets a revoked one."""
 BEARER = "bearer "
 
+_log = logging.getLogger(__name__)
+
 
 class Keyring:
-    """The keys of the store, read again when they are old."""
+    """The keys of the store, read again when they are old.
+
+    While they cannot be read the last ones hold, as in gateways.
+    """
 
     def __init__(self, secrets: Secrets, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._secrets = secrets
@@ -23,6 +30,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._keys: tuple[ApiKey, ...] = ()
         self._read_at_s: float | None = None
+        self._error: AivailableError | None = None
 
     def key_of(self, authorization: str, *, now_s: float) -> ApiKey | None:
         """The key that an `Authorization` header carries; None where it carries none that is good at `now_s`.
@@ -43,6 +51,15 @@ class Keyring:
     def _current(self) -> tuple[ApiKey, ...]:
         with self._lock:
             if self._read_at_s is None or self._clock() - self._read_at_s >= FRESH_S:
-                self._keys = read_keys(self._secrets)
+                self._read()
                 self._read_at_s = self._clock()
+            if self._error and not self._keys:
+                raise self._error
             return self._keys
+
+    def _read(self) -> None:
+        try:
+            self._keys, self._error = read_keys(self._secrets), None
+        except AivailableError as error:
+            _log.warning("keys are those read last, after: %s", error)
+            self._error = error

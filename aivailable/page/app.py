@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ from aivailable.page.access import Keyring
 from aivailable.page.looking import Live, Seen
 
 STATIC = Path(__file__).parent / "static"
+METRICS_READERS = 2
 SILENCE_S = 15.0
 """After so long without a change a comment tells the browser, and whatever stands between, that the stream lives."""
 
@@ -129,10 +131,13 @@ def _event(name: str, data: str) -> bytes:
 
 
 def _metrics(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Response]]:
+    readers = ThreadPoolExecutor(max_workers=METRICS_READERS, thread_name_prefix="metrics")
+
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        # Reading them may ask every node for what its drivers say.
-        return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
+        # Reading them asks every node for what its drivers say: slow ones may not hold up the page's own threads.
+        text = await asyncio.get_running_loop().run_in_executor(readers, encode, registry)
+        return Response(text, headers={"content-type": content_type})
 
     return metrics
 

@@ -23,6 +23,8 @@ IN_USE_EVERY_S = 5.0
 """Each node is asked for what its cards' drivers say; more often shows nothing that a person could follow."""
 DECISIONS_SHOWN = 40
 TOLD_EVERY_S = 3.0
+TOLD_SHARE = 10
+"""Reading what happened asks for every task of the rack: at most a tenth of the time goes into it."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Looker:
         self._asked_at_s = -IN_USE_EVERY_S
         self._told: tuple[Happened, ...] = ()
         self._told_of: Snapshot | None = None
-        self._told_at_s = 0.0
+        self._told_at_s = self._rest_until_s = 0.0
 
     def look(self) -> Seen:
         """Once; what could not be read is told, never raised."""
@@ -90,11 +92,13 @@ class Looker:
         return Seen(picture=shown, base_urls=self._eyes.base_urls())
 
     def _decisions(self, snapshot: Snapshot) -> tuple[Happened, ...]:
-        """What happened; read again with another snapshot, else now and then: a large rack has many tasks."""
-        now_s = time.monotonic()
-        if snapshot is not self._told_of or now_s - self._told_at_s >= TOLD_EVERY_S:
+        """What happened; read again with another snapshot, else now and then, and the seldomer the longer it takes."""
+        begun_s = time.monotonic()
+        due = snapshot is not self._told_of or begun_s - self._told_at_s >= TOLD_EVERY_S
+        if due and begun_s >= self._rest_until_s:
             self._told = history(self._eyes.cluster, self._eyes.registry, limit=DECISIONS_SHOWN)
-            self._told_of, self._told_at_s = snapshot, now_s
+            self._told_of, self._told_at_s = snapshot, begun_s
+            self._rest_until_s = begun_s + TOLD_SHARE * (time.monotonic() - begun_s)
         return self._told
 
     def _traffic(self, fleet: Fleet) -> Mapping[str, Traffic] | None:

@@ -48,6 +48,8 @@ def serving(app: Starlette, address: str, port: int, tls: Tls | None = None) -> 
         ssl_keyfile=tls.key if tls else None,
     )
     try:
+        if tls:
+            _fit(tls)
         config.load()
     except OSError as error:  # what ssl raises is one, too
         raise UserError(
@@ -81,15 +83,24 @@ def _renew(context: ssl.SSLContext, tls: Tls, stop: threading.Event) -> None:
     """Take over files that are replaced: who connects then gets the new certificate."""
     seen = _times(tls)
     while not stop.wait(RENEW_S):
-        now = _times(tls)
-        if now == seen:
-            continue
         try:
-            context.load_cert_chain(tls.certificate, tls.key)
-            seen = now
+            now = _times(tls)
+            if now != seen:
+                _fit(tls)
+                context.load_cert_chain(tls.certificate, tls.key)
+                seen = now
         except OSError as error:  # half of a pair that is being replaced; the old one is shown until both fit
             _log.warning("%s is not taken over: %s", tls.certificate, error)
 
 
+def _fit(tls: Tls) -> None:
+    """Try a pair where it does no harm: a context in use loses its key to a certificate that does not fit it.
+
+    Raises:
+        OSError: They do not belong together, cannot be read, or the key has a password.
+    """
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+
+
 def _times(tls: Tls) -> list[int]:
-    return [path.stat().st_mtime_ns if path.exists() else 0 for path in (tls.certificate, tls.key)]
+    return [path.stat().st_mtime_ns for path in (tls.certificate, tls.key)]

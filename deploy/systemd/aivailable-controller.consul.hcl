@@ -6,7 +6,9 @@ service {
 
   check {
     name     = "metrics"
-    http     = "http://127.0.0.1:8090/metrics" # CONTROLLER_ADDRESS and AIVAILABLE_CONTROLLER_PORT
+    # CONTROLLER_ADDRESS and AIVAILABLE_CONTROLLER_PORT. With a certificate for clients: https://…, tls_skip_verify = true
+    # here, and meta { scheme = "https" } beside the port, by which Prometheus knows.
+    http     = "http://127.0.0.1:8090/metrics"
     interval = "1s"
     timeout  = "2s"
   }

@@ -4,6 +4,10 @@ service {
   name = "llm"
   port = 8080
 
+  meta {
+    probe = "8081" # AIVAILABLE_PROBE_PORT: where Prometheus and the page read
+  }
+
   check {
     name     = "ready"
     http     = "http://127.0.0.1:8081/ready" # AIVAILABLE_GATEWAY_ADDRESS and AIVAILABLE_PROBE_PORT

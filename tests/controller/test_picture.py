@@ -10,7 +10,7 @@ from aivailable.controller.history import Happened
 from aivailable.controller.picture import SOMEBODY_ELSES, Picture, condition, node_state, picture, seen_by
 from aivailable.controller.traffic import Traffic
 from aivailable.model.failure import Failure
-from aivailable.model.replica import ReplicaState
+from aivailable.model.replica import Replica, ReplicaState
 from aivailable.model.service import ApiKey
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import plan, version_hashes
@@ -76,6 +76,22 @@ def test_the_parts_add_up_whatever_the_ledger_and_the_jobs_say(free: int, claims
     parts = (*(tenant.claim_mib for tenant in found.tenants), found.other_mib, found.free_mib, found.rest_mib)
     assert sum(parts) == found.total_mib
     assert min(parts) >= 0
+
+
+def test_who_holds_nothing_gives_way_to_who_does() -> None:
+    empty = rack()
+    (first, *others) = empty.nodes
+    cards = (replace(first.cards[0], free_slices=first.cards[0].slices - 2), *first.cards[1:])
+    (placement, *_) = plan(TWO, empty).placements
+
+    def on_it(model: str, state: ReplicaState) -> Replica:
+        placed = begun(placement, state)
+        return replace(placed, model=model, job=model, cards=(cards[0].uuid,), claim_mib=(1024,))
+
+    replicas = (on_it("a", ReplicaState.LOST), on_it("b", ReplicaState.SERVING))
+    found = shown(Snapshot(nodes=(replace(first, cards=cards), *others), replicas=replicas)).nodes[0].cards[0]
+
+    assert [(t.model, t.state) for t in found.tenants] == [("b", ReplicaState.SERVING)]
 
 
 def test_a_tenant_over_its_claim_is_told() -> None:
@@ -150,3 +166,28 @@ def test_a_key_of_some_models_sees_no_names_of_others() -> None:
     assert [d.about for d in found.decisions] == ["node1", "a #0"]
     assert "b" not in {*(m.name for m in found.models), *(t.model for t in tenants)}
     assert seen_by(everything, ApiKey(id="k", secret="s")) is everything
+
+
+def test_what_a_key_may_not_use_is_not_named_in_the_reasons_of_what_it_may() -> None:
+    """What would help a model without a place may be that another one stops."""
+    wanted = fleet(model("own", profile=EIGHT_B, replicas=3), model("secret", priority=40))
+    empty = rack()
+    everything = picture(wanted, empty, plan(wanted, empty), at_s=1.0, decisions=DECISIONS)
+    own = next(m for m in everything.models if m.name == "own")
+    told = replace(
+        own, missing=(*own.missing, "would help: stopping secret replica 1", "1 later: secrets-2 goes first")
+    )
+    everything = replace(everything, models=(told, *(m for m in everything.models if m.name != "own")))
+
+    (found,) = seen_by(everything, ApiKey(id="k", secret="s", models=("own",))).models
+
+    assert own.missing
+    assert found.missing == (*own.missing, "1 later: secrets-2 goes first")
+    kept = seen_by(everything, ApiKey(id="k", secret="s", models=("own",))).decisions
+    assert [entry.text for entry in kept] == ["stays"]
+
+
+DECISIONS = (
+    Happened(at_s=1.0, about="own #0", text="makes room for secret replica 0"),
+    Happened(at_s=2.0, about="own #0", text="stays"),
+)

@@ -50,6 +50,29 @@ def test_what_is_old_is_forgotten() -> None:
     assert last["a"].requests_per_s == 0
 
 
+def test_two_looks_far_apart_still_have_a_rate_between_them() -> None:
+    rates = Rates()
+    rates.look(0.0, {"g": counted(0)})
+
+    assert rates.look(3 * WINDOW_S, {"g": counted(60)})["a"].requests_per_s == 60 / (3 * WINDOW_S)
+
+
+def test_a_gateway_that_was_away_begins_anew() -> None:
+    """What it counted meanwhile is not of the one look that finds it again."""
+    rates = Rates()
+    rates.look(0.0, {"g1": counted(0), "g2": counted(0)})
+    rates.look(1.0, {"g1": counted(0)})
+
+    assert rates.look(2.0, {"g1": counted(0), "g2": counted(500)})["a"].requests_per_s == 0
+
+
+def test_one_that_counts_anew_is_known_by_any_of_its_counters() -> None:
+    rates = Rates()
+    rates.look(0.0, {"g": counted(10, errors=5)})
+
+    assert rates.look(1.0, {"g": counted(10, errors=1)})["a"] == Traffic(requests_per_s=10, errors_per_s=1)
+
+
 def test_a_gateway_that_counts_anew_adds_what_it_has_and_one_that_comes_adds_nothing_at_first() -> None:
     rates = Rates()
     rates.look(0.0, {"g1": counted(100)})

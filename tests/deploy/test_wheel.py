@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT
+
+HATCH = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+DATA = tuple(HATCH["wheel"]["force-include"])
+"""The folders of data that a wheel takes along."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_every_data_file(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    for folder in ("jobs", "envoy", "examples"):
+    for folder in DATA:
         files = {f"aivailable/_shipped/{folder}/{path.name}" for path in (ROOT / folder).iterdir() if path.is_file()}
         assert files
         assert files <= names, files - names
@@ -70,4 +75,5 @@ def test_an_image_is_made_of_what_the_wheel_is_made_of() -> None:
     sources = {word for words in copied for word in words if not word.startswith(("--", "/"))}
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sources == allowed
+    assert set(DATA) <= sources
     assert all((ROOT / source).exists() for source in sources)

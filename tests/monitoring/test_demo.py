@@ -111,13 +111,19 @@ def test_prometheus_reads_everything_and_knows_which_engine_is_which(watched: Pr
     assert {int(e["metric"]["replica"]): e["metric"]["node"] for e in found} == replicas
 
 
-def test_every_panel_has_something_to_show(watched: Prometheus) -> None:
+def test_every_query_of_a_panel_has_something_to_show(watched: Prometheus, up: Demo) -> None:
     for panel in panels():
         texts = [filled(target["expr"]) for target in panel["targets"]]
         if panel["title"] in NOTHING_TO_SHOW:
             assert not [text for text in texts if with_numbers(watched, text)], panel["title"]
-        else:
-            eventually(lambda texts=texts: any(with_numbers(watched, text) for text in texts), timeout_s=20)  # type: ignore[misc] # a default binds the loop's value
+            continue
+        for text in (text for text in texts if "vllm:" not in text):
+
+            def shown(text: str = text) -> bool:
+                ask(up)  # rates are of the last minute
+                return with_numbers(watched, text)
+
+            eventually(shown, timeout_s=20)
 
 
 def with_numbers(watched: Prometheus, text: str) -> bool:
@@ -128,13 +134,15 @@ def test_no_alert_comes_up_on_a_demo_that_is_well(watched: Prometheus) -> None:
     (group,) = watched.get("rules")["groups"]
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
     eventually(lambda: not watched.alerts(), timeout_s=20)  # before the first reading nothing was there
-    judged = set()
+    judged: dict[str, set[str]] = {}
 
-    def silent() -> bool:
-        assert watched.alerts() == []
+    def judged_often() -> bool:
         (group,) = watched.get("rules")["groups"]
         assert {rule["health"] for rule in group["rules"]} == {"ok"}
-        judged.add(group["lastEvaluation"])
+        judged.setdefault(group["lastEvaluation"], {alert["labels"]["alertname"] for alert in watched.alerts()})
         return len(judged) >= EVALUATIONS
 
-    assert eventually(silent, timeout_s=60)
+    eventually(judged_often, timeout_s=60)
+    # One reading that comes late on a busy machine may make an alert pend for a moment; a wrong one stays.
+    assert set.intersection(*judged.values()) == set()
+    assert [alert for alert in watched.alerts() if alert["state"] == "firing"] == []

@@ -1,12 +1,13 @@
 """The page in a real browser, beside a running demo. Pictures of it are left in `build/screenshots`."""
 
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.cli.running import MODEL, Demo, demo
 from tests.processes import ROOT
@@ -83,6 +84,7 @@ def page(browser: Browser, up: Demo) -> Iterator[Page]:
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             wrong.append(message.text)
 
+    opened.route("**/chat/completions", repeatable)
     opened.on("console", said)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.goto(up.line("page "))
@@ -90,6 +92,12 @@ def page(browser: Browser, up: Demo) -> Iterator[Page]:
     yield opened
     context.close()
     assert wrong == []
+
+
+def repeatable(route: Route) -> None:
+    """The question as it was sent, answered the same each time and not for ever."""
+    body = {**(route.request.post_data_json or {}), "temperature": 0, "max_tokens": 200}
+    route.continue_(post_data=json.dumps(body))
 
 
 def picture(page: Page, name: str) -> None:
@@ -143,7 +151,7 @@ def test_a_chat_streams(page: Page) -> None:
         }"""
     )
     expect(page.get_by_label("Model", exact=True)).to_have_value(MODEL)
-    page.get_by_label("Your message").fill("What is the capital of France?")
+    page.get_by_label("Your message").fill("Tell me of Paris in three sentences.")
     page.keyboard.press("Enter")
 
     expect(page.locator("#speed")).to_contain_text("pieces", timeout=WAIT_MS)
@@ -152,7 +160,7 @@ def test_a_chat_streams(page: Page) -> None:
     assert len(answer) > 10
     assert len({n for n in lengths if 0 < n < len(answer)}) > 2, lengths
     expect(page.locator(".message.assistant")).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#models td.number").first).not_to_have_text("0", timeout=WAIT_MS)
+    expect(page.locator("#models td.number").first).to_have_text(re.compile("[1-9]"), timeout=WAIT_MS)
     picture(page, "chat")
 
 
@@ -175,6 +183,22 @@ def test_a_chat_can_be_stopped_and_a_refusal_is_told(page: Page) -> None:
         page.get_by_label("Your message").fill("Hello")
         page.keyboard.press("Enter")
     expect(page.locator(".message.assistant .bad")).to_contain_text("no-such-model")
+
+
+def test_a_new_conversation_knows_nothing_of_the_one_that_was_cut_off(page: Page) -> None:
+    page.get_by_label("Your message").fill("Tell me a very long story.")
+    page.keyboard.press("Enter")
+    expect(page.locator(".message.assistant p").first).not_to_be_empty(timeout=WAIT_MS)
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".message")).to_have_count(0)
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+    page.get_by_label("Your message").fill("What is the capital of France?")
+    with page.expect_request("**/chat/completions") as asked:
+        page.keyboard.press("Enter")
+    sent = asked.value.post_data_json
+    assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+    expect(page.locator("#speed")).to_contain_text("pieces", timeout=WAIT_MS)
 
 
 def test_a_killed_node_turns_red_and_its_models_move(page: Page, up: Demo) -> None:
@@ -229,6 +253,34 @@ def test_everything_is_reached_by_keyboard_and_named_for_readers(page: Page) -> 
     levels = page.evaluate("[...document.querySelectorAll('h1, #inside h2, #inside h3')].map((n) => +n.tagName[1])")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_a_list_with_equal_keys_does_not_grow(page: Page) -> None:
+    """As of two tenants that a key may not name, on one card, with equal claims."""
+    counts = page.evaluate(
+        """async () => {
+          const { each, element, text } = await import("./dom.js");
+          const list = document.createElement("ul");
+          const counts = [];
+          for (const items of [["a", "a"], ["a", "a", "b"], ["a", "b"], ["b"], []]) {
+            each(list, items, (item) => item, () => element("li"), (line, item) => text(line, item));
+            counts.push([...list.children].map((line) => line.textContent).join(""));
+          }
+          return counts;
+        }"""
+    )
+    assert counts == ["aa", "aab", "ab", "b", ""]
+
+
+def test_a_link_opened_in_a_tab_that_looks_already_is_taken_as_well(page: Page, up: Demo) -> None:
+    other = up.ok("keys", "create", "other").strip().splitlines()[-1].strip()
+    page.evaluate("(key) => { location.hash = `key=${key}`; }", other)
+
+    expect(page.locator(".node")).to_have_count(3, timeout=WAIT_MS)
+    assert other not in page.url
+    assert page.evaluate("sessionStorage.getItem('aivailable-key')") == other
+    up.ok("keys", "revoke", "other")
+    expect(page.locator("#refused")).to_contain_text("API key", timeout=WAIT_MS)
 
 
 def test_it_fits_a_telephone(page: Page) -> None:

@@ -29,7 +29,9 @@ def made(folder: Path) -> Tls:
     return Tls(settings.tls_certificate, settings.tls_key)
 
 
-def test_the_page_is_served_by_https_and_a_renewed_certificate_is_taken_over(tmp_path: Path) -> None:
+def test_the_page_is_served_by_https_and_a_renewed_certificate_is_taken_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tls, renewed = made(tmp_path / "first"), made(tmp_path / "second")
     app = application(Live(Seen), Keyring(EmbeddedSecrets(tmp_path)), CollectorRegistry())
     port = free_port()
@@ -41,8 +43,11 @@ def test_the_page_is_served_by_https_and_a_renewed_certificate_is_taken_over(tmp
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=10)
 
-        renewed.key.replace(tls.key)
+        before = tls.certificate.read_text()
         renewed.certificate.replace(tls.certificate)
+        eventually(lambda: "is not taken over" in caplog.text, timeout_s=15)
+        assert ssl.get_server_certificate(("127.0.0.1", port)) == before, "half a pair changes nothing"
+        renewed.key.replace(tls.key)
         wanted = tls.certificate.read_text()
         eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) == wanted, timeout_s=15)
 

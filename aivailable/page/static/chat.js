@@ -60,7 +60,8 @@ export class Chat {
     const model = byId("model").value;
     if (!question || !model || this.running) return;
     this.words.value = "";
-    this.messages.push({ role: "user", content: question });
+    const messages = this.messages; // of this conversation, whatever is begun anew meanwhile
+    messages.push({ role: "user", content: question });
     this.say("user", "You", question);
     const answer = this.say("assistant", model, "");
     this.running = new AbortController();
@@ -69,7 +70,7 @@ export class Chat {
     let words = "";
     let pieces = 0;
     try {
-      for await (const piece of this.ask(model, this.running.signal)) {
+      for await (const piece of this.ask(model, messages, this.running.signal)) {
         words += piece;
         pieces += 1;
         answer.lastChild.textContent = words;
@@ -81,14 +82,14 @@ export class Chat {
       answer.append(element("p", { class: stopped ? "hint" : "bad" }, stopped ? "Stopped." : error.message));
     }
     // A question that got no word of an answer is not part of the conversation: the next one would repeat it.
-    if (words) this.messages.push({ role: "assistant", content: words });
-    else this.messages.pop();
+    if (words) messages.push({ role: "assistant", content: words });
+    else messages.pop();
     this.running = null;
     this.busy(false, answer);
   }
 
   // The pieces of an answer. A gateway that cannot be reached at all is not asked again; the next one is.
-  async *ask(model, signal) {
+  async *ask(model, messages, signal) {
     let trouble = new Error("no gateway is up: `aivailable status` on a terminal says more");
     for (const base of this.gateways) {
       let answer;
@@ -96,7 +97,7 @@ export class Chat {
         answer = await fetch(`${base}/chat/completions`, {
           method: "POST",
           headers: { authorization: `Bearer ${this.key}`, "content-type": "application/json" },
-          body: JSON.stringify({ model, messages: [SYSTEM, ...this.messages], stream: true }),
+          body: JSON.stringify({ model, messages: [SYSTEM, ...messages], stream: true }),
           signal,
         });
       } catch (error) {

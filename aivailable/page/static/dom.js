@@ -38,7 +38,7 @@ export function each(parent, items, key, make, update) {
     update(child, item, index);
     if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
   });
-  for (const gone of known.values()) gone.remove();
+  while (parent.children.length > items.length) parent.lastElementChild.remove();
 }
 
 export function gib(mib) {

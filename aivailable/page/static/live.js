@@ -14,7 +14,11 @@ export async function follow(key, signal, on) {
       await once(key, signal, (found) => {
         pause = PAUSE_LEAST_MS;
         on.state("live");
-        on.picture(found);
+        try {
+          on.picture(found);
+        } catch (error) {
+          reportError(error); // a mistake of ours is no lost connection
+        }
       });
     } catch (error) {
       if (signal.aborted) return;
@@ -55,20 +59,26 @@ async function once(key, signal, onPicture) {
 export async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split(/\r?\n\r?\n/);
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const lines = block.split(/\r?\n/);
-      const of = (field) =>
-        lines
-          .filter((line) => line.startsWith(`${field}:`))
-          .map((line) => line.slice(field.length + 1).replace(/^ /, ""));
-      yield { name: of("event").at(-1) ?? "", data: of("data").join("\n") };
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value).split(/\r?\n\r?\n/);
+      rest = blocks.pop();
+      for (const block of blocks) yield event(block);
     }
+  } finally {
+    reader.cancel().catch(() => {}); // whoever stops reading wants the connection closed
   }
+}
+
+function event(block) {
+  const lines = block.split(/\r?\n/);
+  const of = (field) =>
+    lines
+      .filter((line) => line.startsWith(`${field}:`))
+      .map((line) => line.slice(field.length + 1).replace(/^ /, ""));
+  return { name: of("event").at(-1) ?? "", data: of("data").join("\n") };
 }
 
 function wait(milliseconds, signal) {

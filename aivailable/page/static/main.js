@@ -89,6 +89,13 @@ function theme(wanted) {
   text(byId("theme"), wanted === "dark" ? "Light" : "Dark");
 }
 
+// A link may bring the key in its fragment, which no server sees; it goes out of the address bar at once.
+function keyOfLink() {
+  const brought = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (brought) history.replaceState(null, "", location.pathname);
+  return brought;
+}
+
 function begin() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   theme(localStorage.getItem(THEME) ?? (dark.matches ? "dark" : "light"));
@@ -105,10 +112,11 @@ function begin() {
     byId("key").value = "";
     if (key) enter(key);
   });
-  // A link may bring the key in its fragment, which no server sees; it goes out of the address bar at once.
-  const brought = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (brought) history.replaceState(null, "", location.pathname);
-  const key = brought ?? sessionStorage.getItem(KEY);
+  addEventListener("hashchange", () => {
+    const brought = keyOfLink();
+    if (brought) enter(brought);
+  });
+  const key = keyOfLink() ?? sessionStorage.getItem(KEY);
   if (key) enter(key);
 }
 
