@@ -13,6 +13,8 @@ from aivailable.seams import Secrets
 
 FRESH_S = 2.0
 """How long keys are believed after they were read: as fast as a gateway forgets a revoked one."""
+NEW_S = 0.5
+"""The same when a key is not known: often enough for one that was just made, seldom enough for guessers."""
 BEARER = "bearer "
 
 _log = logging.getLogger(__name__)
@@ -41,16 +43,22 @@ class Keyring:
         if not authorization.lower().startswith(BEARER):
             return None
         secret = authorization[len(BEARER) :].strip().encode()
+        # One that is not known may have been made a moment ago.
+        found = self._find(secret, FRESH_S) or self._find(secret, NEW_S)
+        return None if found is None or 0 < found.expires_at <= now_s else found
+
+    def _find(self, secret: bytes, fresh_s: float) -> ApiKey | None:
         found = None
-        for key in self._current():
+        for key in self._current(fresh_s):
             # All are compared, and each in constant time: how long it takes tells nothing of a secret.
             if hmac.compare_digest(key.secret.encode(), secret):
                 found = key
-        return None if found is None or 0 < found.expires_at <= now_s else found
+        return found
 
-    def _current(self) -> tuple[ApiKey, ...]:
+    def _current(self, fresh_s: float) -> tuple[ApiKey, ...]:
+        """The keys as they were at most `fresh_s` ago, seconds."""
         with self._lock:
-            if self._read_at_s is None or self._clock() - self._read_at_s >= FRESH_S:
+            if self._read_at_s is None or self._clock() - self._read_at_s >= fresh_s:
                 self._read()
                 self._read_at_s = self._clock()
             if self._error and not self._keys:

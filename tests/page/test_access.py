@@ -7,7 +7,7 @@ import pytest
 from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.errors import RetryableError
 from aivailable.keystore import create_key, revoke_key
-from aivailable.page.access import FRESH_S, Keyring
+from aivailable.page.access import FRESH_S, NEW_S, Keyring
 
 
 def test_a_good_key_is_known_and_nothing_else(tmp_path: Path) -> None:
@@ -27,6 +27,18 @@ def test_a_key_ends(tmp_path: Path, now_s: float, *, good: bool) -> None:
     key = create_key(secrets, "alice", expires_at=100.0)
 
     assert (Keyring(secrets).key_of(f"Bearer {key.secret}", now_s=now_s) is not None) is good
+
+
+def test_a_key_that_was_just_made_is_known(tmp_path: Path) -> None:
+    secrets = EmbeddedSecrets(tmp_path)
+    clock = [0.0]
+    keyring = Keyring(secrets, clock=lambda: clock[0])
+    assert keyring.key_of("Bearer sk-none", now_s=0) is None
+
+    key = create_key(secrets, "alice")
+    clock[0] = NEW_S
+
+    assert keyring.key_of(f"Bearer {key.secret}", now_s=0) == key
 
 
 class Breaking(EmbeddedSecrets):

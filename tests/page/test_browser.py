@@ -6,11 +6,12 @@ import re
 import shutil
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.cli.running import MODEL, Demo, demo
-from tests.processes import ROOT
+from tests.processes import ROOT, eventually
 from tests.weights import smollm2
 
 CHROMIUM = shutil.which("chromium")
@@ -274,11 +275,13 @@ def test_a_list_with_equal_keys_does_not_grow(page: Page) -> None:
 
 def test_a_link_opened_in_a_tab_that_looks_already_is_taken_as_well(page: Page, up: Demo) -> None:
     other = up.ok("keys", "create", "other").strip().splitlines()[-1].strip()
+    headers, picture_url = {"authorization": f"Bearer {other}"}, up.line("page ").partition("#")[0] + "api/picture"
+    eventually(lambda: httpx.get(picture_url, headers=headers, timeout=10, trust_env=False).status_code == 200)
     page.evaluate("(key) => { location.hash = `key=${key}`; }", other)
 
+    page.wait_for_function("(key) => sessionStorage.getItem('aivailable-key') === key", arg=other, timeout=WAIT_MS)
     expect(page.locator(".node")).to_have_count(3, timeout=WAIT_MS)
     assert other not in page.url
-    assert page.evaluate("sessionStorage.getItem('aivailable-key')") == other
     up.ok("keys", "revoke", "other")
     expect(page.locator("#refused")).to_contain_text("API key", timeout=WAIT_MS)
 
