@@ -1,27 +1,22 @@
 """The rack as people look at it, on the page and in a terminal: cards with their tenants, models, what is missing.
 
-Pure: one frozen document from what was read; `seen_by` leaves out of it what a key may not see.
+Pure: one frozen document from what was read. What of it a key may see: `page/rights.py`.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from aivailable.controller.history import Happened
 from aivailable.controller.traffic import Traffic
 from aivailable.model.cards import Card, Node
 from aivailable.model.fleet import Fleet, ModelSpec
-from aivailable.model.names import slug
 from aivailable.model.plan import Plan
 from aivailable.model.replica import Replica, ReplicaState
-from aivailable.model.service import ApiKey
 from aivailable.model.snapshot import Snapshot
 from aivailable.placement import given_up, gone_back
 
 _HOLDS_NOTHING = (ReplicaState.LOST, ReplicaState.PENDING)
-SOMEBODY_ELSES = "another model"
-"""The name that a key sees in place of a model it may not use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,38 +190,6 @@ def missing_words(fleet: Fleet, snapshot: Snapshot, made: Plan) -> dict[str, tup
 def on_cards(count: int) -> str:
     """How many cards a rule forbids; nothing for a rule that is about none."""
     return f" ({count} card{'s' if count > 1 else ''})" if count else ""
-
-
-def seen_by(shown: Picture, key: ApiKey) -> Picture:
-    """The picture as a key may see it: models that it may not use have no names and no words, their memory stays."""
-    if not key.models:
-        return shown
-    own = {model.name for model in shown.models if key.may_use(model.name)}
-    about = own | {slug(name) for name in own} | {node.name for node in shown.nodes}
-    others = {name for model in shown.models if model.name not in own for name in (model.name, slug(model.name))}
-    tells = re.compile("|".join(rf"(?<![\w.:/-]){re.escape(name)}(?![\w/-])" for name in others) or r"(?!)")
-    return replace(
-        shown,
-        nodes=tuple(_without_names(node, own) for node in shown.nodes),
-        models=tuple(
-            replace(model, missing=tuple(words for words in model.missing if not tells.search(words)))
-            for model in shown.models
-            if model.name in own
-        ),
-        decisions=tuple(
-            entry
-            for entry in shown.decisions
-            if entry.about.partition(" #")[0] in about and not tells.search(entry.text)
-        ),
-    )
-
-
-def _without_names(node: NodePicture, own: Collection[str]) -> NodePicture:
-    def tenant(known: Tenant) -> Tenant:
-        return known if known.model in own else replace(known, model=SOMEBODY_ELSES, replica=0, note="")
-
-    cards = (replace(card, tenants=tuple(map(tenant, card.tenants))) for card in node.cards)
-    return replace(node, cards=tuple(cards))
 
 
 def _tenants(replicas: Iterable[Replica]) -> dict[str, list[Tenant]]:

@@ -21,11 +21,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aivailable.controller.picture import Picture, seen_by
+from aivailable.controller.picture import Picture
 from aivailable.errors import AivailableError
 from aivailable.model.service import ApiKey
 from aivailable.page.access import Keyring
 from aivailable.page.looking import Live, Seen
+from aivailable.page.rights import seen_by
 
 STATIC = Path(__file__).parent / "static"
 METRICS_READERS = 2
