@@ -70,13 +70,22 @@ def base_url(life: Life, node: str) -> str:
 
 
 def apart(life: Life) -> tuple[str, Replica]:
-    """A gateway's node, and a replica on another one."""
+    """A gateway's node, and a replica on another one, when all that a test before this one broke is back."""
     serving = life.wait_until_serving(2, timeout_s=60)
+    eventually(lambda: len(found := gateways(life)) == 2 and all(takes(life, node) for node in found), timeout_s=60)
     for gateway in gateways(life):
         for replica in serving:
             if replica.node != gateway:
                 return gateway, replica
     raise AssertionError("every replica lies where every gateway does")
+
+
+def takes(life: Life, node: str) -> bool:
+    """Whether the gateway of a node takes requests: without a key it says 401."""
+    try:
+        return httpx.get(f"{base_url(life, node)}/models", timeout=2, trust_env=False).status_code == 401
+    except httpx.TransportError:
+        return False
 
 
 def of_task(life: Life, replica: Replica, word: str) -> int:
