@@ -214,6 +214,7 @@ def _take(pool: deque[Connection]) -> Connection | None:
     while pool:
         if (connection := pool.pop()).usable:
             return connection
+        connection.close()
     return None
 
 

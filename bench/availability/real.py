@@ -79,6 +79,7 @@ class Real:
         self._folder = folder
         self._life = Life(running, {"AIVAILABLE_LLAMACPP_COMMAND": f"{STAND_IN} {STAND_IN_FLAGS}"})
         self._own = threading.local()
+        self._opened: list[Callable[[], None]] = []
         self._fleet = Fleet()
         self.key = ""
         self.gateways: tuple[str, ...] = ()
@@ -270,15 +271,23 @@ class Real:
     def _cluster(self) -> NomadCluster:
         """Of the calling thread: lanes look at once."""
         if not hasattr(self._own, "cluster"):
-            self._own.cluster = NomadCluster(NomadApi(NomadSettings(address=self._rack.nomad)))
+            api = NomadApi(NomadSettings(address=self._rack.nomad))
+            self._opened.append(api.close)
+            self._own.cluster = NomadCluster(api)
         found: NomadCluster = self._own.cluster
         return found
 
     def _registry(self) -> ConsulRegistry:
         if not hasattr(self._own, "registry"):
             self._own.registry = ConsulRegistry(ConsulSettings(address=self._rack.consul))
+            self._opened.append(self._own.registry.close)
         found: ConsulRegistry = self._own.registry
         return found
+
+    def close(self) -> None:
+        """Close what lanes have opened; they have ended."""
+        for close in self._opened:
+            close()
 
 
 @contextlib.contextmanager
@@ -293,8 +302,11 @@ def real() -> Iterator[Real]:
     with rack() as running, tempfile.TemporaryDirectory(prefix="bench-availability-") as name:
         backend = Real(running, Path(name))
         backend.start()
-        with _looking_up(backend):
-            yield backend
+        try:
+            with _looking_up(backend):
+                yield backend
+        finally:
+            backend.close()
 
 
 @contextlib.contextmanager
