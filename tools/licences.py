@@ -24,6 +24,8 @@ END = "<!-- end of what is generated -->"
 EXTRAS = ("", "demo", "cluster", "exact")
 """What users install; the extra `test` is not shipped to anybody."""
 
+NAMED = re.compile(r"^\| \[?([a-z0-9-]+)", re.MULTILINE)
+"""The package that a row is about."""
 CLASSIFIER = "License :: OSI Approved :: "
 
 
@@ -73,15 +75,18 @@ def licence(package: Distribution) -> str:
 
 
 def home(package: Distribution) -> str:
-    """Where it comes from."""
+    """Where it comes from; empty where its metadata does not say."""
     urls = dict(line.split(", ", 1) for line in package.metadata.get_all("Project-URL") or () if ", " in line)
     known = {name.lower(): url for name, url in urls.items()}
     best = next(
-        (known[name] for name in ("repository", "source", "source code", "github", "homepage") if name in known), ""
+        (
+            known[name]
+            for name in ("repository", "source", "source code", "code", "github", "homepage")
+            if name in known
+        ),
+        "",
     )
-    return (
-        best or str(package.metadata.get("Home-page") or "") or f"https://pypi.org/project/{package.metadata['Name']}"
-    )
+    return best or str(package.metadata.get("Home-page") or "")
 
 
 def rows() -> list[str]:
@@ -92,7 +97,8 @@ def rows() -> list[str]:
     for name in sorted(packages):
         extras = ["core"] if name in brought[""] else [extra for extra in EXTRAS if name in brought[extra]]
         package = packages[name]
-        lines.append(f"| [{name}]({home(package)}) | {licence(package)} | {', '.join(extras)} |")
+        where = home(package)
+        lines.append(f"| {f'[{name}]({where})' if where else name} | {licence(package)} | {', '.join(extras)} |")
     return lines
 
 
@@ -100,8 +106,7 @@ def main() -> int:
     """Write or compare; the exit code says whether a package has no row."""
     lines, present = rows(), PAGE.read_text()
     if "--check" in sys.argv[1:]:
-        shown = set(re.findall(r"^\| \[([a-z0-9-]+)\]", present, re.MULTILINE))
-        missing = {name for line in lines if (name := line[3:].partition("]")[0]) not in shown}
+        missing = set(NAMED.findall("\n".join(lines))) - set(NAMED.findall(present))
         ours = {canonicalize_name(need.name) for extra in EXTRAS for need in named(extra)}
         if missing:
             print(f"{PAGE.name}: no row for {', '.join(sorted(missing))}\n\nhint: python tools/licences.py")  # noqa: T201
