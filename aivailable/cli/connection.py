@@ -20,7 +20,7 @@ from aivailable.embedded.secrets import EmbeddedSecrets
 from aivailable.embedded.state import ENDPOINT_FILE, is_running
 from aivailable.errors import RetryableError, UserError
 from aivailable.keystore import read_keys
-from aivailable.model.service import GATEWAY_SERVICE
+from aivailable.model.service import GATEWAY_SERVICE, host_port
 from aivailable.seams import Certificates, Cluster, Hub, Registry, Secrets
 from aivailable.settings import Settings, load, of_a_real_cluster
 
@@ -154,7 +154,8 @@ def _base_url(connection: Connection) -> str:
     if connection.nomad is not None:
         for instance in connection.registry.instances(GATEWAY_SERVICE):
             if instance.passing:
-                return f"{connection.settings.gateway_scheme}://{instance.address}:{instance.port}/v1"
+                where = host_port(instance.address, instance.port)
+                return f"{connection.settings.gateway_scheme}://{where}/v1"
         raise RetryableError("no gateway is up", hint="`aivailable up` starts them; `aivailable status` shows them")
     file = connection.settings.state / ENDPOINT_FILE
     if not file.is_file():

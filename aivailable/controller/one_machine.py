@@ -22,6 +22,7 @@ from aivailable.gateway.feeder import Feeder
 from aivailable.gateway.tls import with_own_certificate
 from aivailable.keystore import create_key, read_key
 from aivailable.model.cards import Node
+from aivailable.model.service import host_port
 from aivailable.settings import Settings
 
 STOP_TIMEOUT_S = 20.0
@@ -67,7 +68,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings, *, watcher: Watcher
         running.callback(feeder.count_last)
         running.callback(envoy.drain)
         running.enter_context(_thread("feeder", feeder.run))
-        base_url = f"{settings.gateway_scheme}://{settings.gateway_address}:{envoy.http_port}/v1"
+        base_url = f"{settings.gateway_scheme}://{host_port(settings.gateway_address, envoy.http_port)}/v1"
         endpoint_file.write_text(json.dumps({"base_url": base_url}))
         running.callback(endpoint_file.unlink, missing_ok=True)
         running.enter_context(_thread("controller", Controller(cluster, registry, settings, watcher=watcher).run))
@@ -76,7 +77,7 @@ def one_machine(nodes: tuple[Node, ...], settings: Settings, *, watcher: Watcher
             registry=registry,
             secrets=secrets,
             base_url=base_url,
-            probes=f"{settings.gateway_address}:{envoy.probe_port}",
+            probes=host_port(settings.gateway_address, envoy.probe_port),
             key=key.secret,
         )
 

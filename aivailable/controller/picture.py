@@ -4,7 +4,7 @@ Pure: one frozen document from what was read. What of it a key may see: `page/ri
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aivailable.controller.history import Happened
@@ -151,12 +151,18 @@ def picture(
         traffic: What gateways counted, by model; None where nobody asked them.
     """
     missing = missing_words(fleet, snapshot, made)
+    names = {card.uuid: card.name for node in snapshot.nodes for card in node.cards}
+    replicas: dict[str, list[Replica]] = defaultdict(list)
+    for replica in sorted(snapshot.replicas, key=lambda r: (r.replica, r.job)):
+        replicas[replica.model].append(replica)
     return Picture(
         at_s=at_s,
         simulated=snapshot.simulated,
         mesh=fleet.mesh or "none",
         nodes=rack_picture(snapshot, in_use_mib),
-        models=tuple(_model(spec, snapshot, traffic, missing.get(spec.name, ())) for spec in fleet.models),
+        models=tuple(
+            _model(spec, replicas[spec.name], names, traffic, missing.get(spec.name, ())) for spec in fleet.models
+        ),
         decisions=tuple(reversed(tuple(decisions))),
     )
 
@@ -254,16 +260,19 @@ def _card(card: Card, tenants: Iterable[Tenant], in_use_mib: int | None) -> Card
 
 def _within(tenants: tuple[Tenant, ...], booked_mib: int) -> tuple[Tenant, ...]:
     """The tenants that hold what the ledger knows: those of a lost node, or that wait for a place, hold nothing."""
-    surest = sorted(tenants, key=lambda tenant: tenant.state in _HOLDS_NOTHING)
-    while sum(tenant.claim_mib for tenant in surest) > booked_mib:
+    surest = sorted(range(len(tenants)), key=lambda number: tenants[number].state in _HOLDS_NOTHING)
+    while sum(tenants[number].claim_mib for number in surest) > booked_mib:
         surest.pop()
-    return tuple(tenant for tenant in tenants if tenant in surest)
+    return tuple(tenants[number] for number in sorted(surest))
 
 
 def _model(
-    spec: ModelSpec, snapshot: Snapshot, traffic: Mapping[str, Traffic] | None, missing: tuple[str, ...]
+    spec: ModelSpec,
+    mine: Sequence[Replica],
+    names: Mapping[str, str],
+    traffic: Mapping[str, Traffic] | None,
+    missing: tuple[str, ...],
 ) -> ModelPicture:
-    mine = sorted((r for r in snapshot.replicas if r.model == spec.name), key=lambda r: (r.replica, r.job))
     serving = sum(r.state is ReplicaState.SERVING for r in mine)
     return ModelPicture(
         name=spec.name,
@@ -271,7 +280,7 @@ def _model(
         serving=serving,
         condition=condition(spec, serving),
         room=serving * spec.concurrency,
-        replicas=tuple(_replica(r, snapshot) for r in mine),
+        replicas=tuple(_replica(r, names) for r in mine),
         traffic=None if traffic is None else traffic.get(spec.name, Traffic()),
         missing=missing,
     )
@@ -284,13 +293,12 @@ def condition(spec: ModelSpec, serving: int) -> str:
     return "thin" if serving >= max(1, spec.kept_serving) else "down"
 
 
-def _replica(replica: Replica, snapshot: Snapshot) -> ReplicaPicture:
-    cards = (snapshot.card(uuid) for uuid in replica.cards)
+def _replica(replica: Replica, names: Mapping[str, str]) -> ReplicaPicture:
     return ReplicaPicture(
         replica=replica.replica,
         state=replica.state,
         node=replica.node,
-        cards=tuple(card.name for card in cards if card),
+        cards=tuple(names[uuid] for uuid in replica.cards if uuid in names),
         variant=replica.variant,
         engine=replica.engine,
         claim_mib=sum(replica.claim_mib),
